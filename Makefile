@@ -1,0 +1,42 @@
+# One verb, one thing. Everything happens in .venv; nothing needs to be installed by hand but Python and a C compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: build run test check bench guide torture clean
+
+build: $(STAMP)
+	$(BIN)/python setup.py -q build_ext --inplace
+
+$(STAMP): pyproject.toml requirements-dev.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(STAMP)
+
+run: build
+	$(BIN)/kennel run
+
+test: build
+	$(BIN)/python -m pytest -n auto tests
+
+check: build
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: build
+	$(BIN)/python -m pytest --benchmark-only bench
+
+guide: build
+	$(BIN)/python -m pytest tests/guide
+
+torture: build
+	KENNEL_TORTURE=long $(BIN)/python -m pytest -m torture --timeout 0 tests
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -f engine/*.so
+	find engine grammar frontend tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	$(foreach pyx,$(wildcard engine/*.pyx),rm -f $(pyx:.pyx=.c);)
