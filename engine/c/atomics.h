@@ -1,0 +1,37 @@
+/* Atomic loads and stores on memory shared between processes, and the futex that wakes them.
+ * Only what the coordination protocol names: acquire, release, a full fence, compare-and-swap. */
+#ifndef KENNEL_ATOMICS_H
+#define KENNEL_ATOMICS_H
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static inline uint64_t kn_load64(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
+static inline uint32_t kn_load32(const uint32_t *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
+static inline void kn_store64(uint64_t *at, uint64_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+static inline void kn_store32(uint32_t *at, uint32_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+static inline void *kn_load_pointer(void *const *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
+static inline void kn_store_pointer(void **at, void *value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+static inline uint64_t kn_add64(uint64_t *at, uint64_t value) { return __atomic_add_fetch(at, value, __ATOMIC_ACQ_REL); }
+static inline uint32_t kn_add32(uint32_t *at, uint32_t value) { return __atomic_add_fetch(at, value, __ATOMIC_ACQ_REL); }
+static inline void kn_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+static inline int kn_swap32(uint32_t *at, uint32_t expected, uint32_t value) {
+    return __atomic_compare_exchange_n(at, &expected, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static inline int kn_swap_pointer(void **at, void *expected, void *value) {
+    return __atomic_compare_exchange_n(at, &expected, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+/* Sleeps while *word == seen, at most milliseconds. Shared between processes, hence no FUTEX_PRIVATE_FLAG. */
+static inline void kn_futex_wait(uint32_t *word, uint32_t seen, int milliseconds) {
+    struct timespec limit = {milliseconds / 1000, (milliseconds % 1000) * 1000000L};
+    syscall(SYS_futex, word, FUTEX_WAIT, seen, &limit, NULL, 0);
+}
+static inline void kn_futex_wake(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }
+
+#endif

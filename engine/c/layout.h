@@ -1,0 +1,168 @@
+/* Every structure that lies in a file or in memory shared between processes. Little endian, packed by hand;
+ * the sizes are asserted below because they are formats. layout.pxd repeats the names for Cython. */
+#ifndef KENNEL_LAYOUT_H
+#define KENNEL_LAYOUT_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#define KN_FORMAT 1u
+
+/* ---- index.kbt: pages ------------------------------------------------------------------------------------------
+ * A page is 4 KiB: this header, an array of u16 cell offsets growing up to `lower`, cells growing down to `upper`.
+ *   leaf cell    klen u16 | key | value (value_size bytes, one size per tree)
+ *   branch cell  child u32 | entries below u64 | klen u16 | key      the first key of a branch page is empty
+ * `unused` counts bytes of removed cells between `upper` and the end. Pages 0 and 1 are the checkpoint slots. */
+#define KN_PAGE_SIZE 4096
+#define KN_FIRST_PAGE 2
+
+typedef struct {
+    uint32_t pgno;
+    uint8_t level; /* 0 = leaf */
+    uint8_t value_size;
+    uint16_t count;
+    uint64_t txn; /* the transaction that created this copy of the page */
+    uint16_t lower, upper, unused, reserved;
+    uint32_t crc; /* of the rest of the page, set at a checkpoint */
+    uint32_t reserved2;
+} kn_page;
+
+typedef struct {
+    uint32_t root; /* 0 = empty tree */
+    uint16_t height;
+    uint16_t value_size; /* KN_NOT_INDEXED in the directory: this attribute has no index */
+    uint64_t entries;
+} kn_tree;
+
+#define KN_NOT_INDEXED 0xFFFF
+
+/* ---- the state of a table after one transaction ------------------------------------------------------------------ */
+typedef struct {
+    uint64_t txn;       /* sequence number of the last transaction, also the id of the pages it made */
+    uint64_t version;   /* hybrid clock, microseconds: the largest version given or applied */
+    uint64_t local_seq; /* last origin_seq given to a transaction of this node */
+    uint64_t names_generation; /* moves when an attribute, user or origin is introduced or dropped */
+    uint32_t segno, log_end;   /* where the next frame goes */
+    uint32_t next_pgno, next_attribute;
+    uint32_t next_user, next_origin;
+    kn_tree primary;    /* enc(pk) -> kn_locator */
+    kn_tree tombstones; /* enc(pk) -> kn_tombstone */
+    kn_tree names;      /* attributes, users, origins, applied vector: transaction.pyx */
+    kn_tree directory;  /* attribute number u32 big endian -> kn_tree */
+    uint64_t young_head, young_tail, old_head, old_tail; /* free-page ring positions */
+    uint64_t leaked;    /* pages that no ring had room for; found again by the next tree walk */
+} kn_meta;
+
+typedef struct {
+    uint32_t segno, offset, length;
+} kn_locator;
+
+typedef struct {
+    uint64_t version;
+    uint32_t segno, offset;
+} kn_tombstone;
+
+typedef struct { /* pages 0 and 1 of index.kbt */
+    char magic[4]; /* KNCP */
+    uint32_t format;
+    uint8_t table_id[16];
+    kn_meta meta;
+    uint32_t crc; /* of everything before it */
+} kn_checkpoint;
+
+/* ---- log segments ------------------------------------------------------------------------------------------------ */
+#define KN_SEGMENT_HEADER 4096
+
+typedef struct {
+    char magic[4]; /* KNLG */
+    uint16_t format, flags;
+    uint8_t table_id[16];
+    uint64_t segno, first_seq, salt, created;
+    uint32_t crc; /* of everything before it */
+    uint32_t reserved;
+} kn_segment;
+
+typedef struct { /* 8-byte aligned; one frame is one transaction */
+    uint32_t length; /* with this header and the padding; 0 = no more frames in this segment */
+    uint32_t crc;    /* of everything after this member, seeded with the salt of the segment */
+    uint64_t seq, version, origin_seq;
+    uint64_t synced; /* byte offset in this segment known to be on disk when this was written */
+    uint16_t origin; /* table-local number; 0 = this node */
+    uint16_t user;   /* table-local number; 0 = none */
+    uint8_t operation, flags;
+    uint16_t reserved;
+    uint32_t operations;
+    uint32_t epoch; /* of the origin */
+} kn_frame;
+
+enum { KN_PUT = 1, KN_DELETE = 2, KN_ATTRIBUTE = 3, KN_DROP_ATTRIBUTE = 4, KN_USER = 5, KN_ORIGIN = 6, KN_MARK = 7 };
+enum { KN_SUPERSEDED = 1 }; /* flag of an operation that lost against a later version: in the log, not in the trees */
+
+typedef struct { /* followed by the key and the body */
+    uint32_t crc; /* of everything after this member, key and body included */
+    uint8_t kind, flags;
+    uint16_t key_length;
+    uint32_t body_length;
+    uint32_t previous_segno, previous_offset; /* the operation that this one replaces; 0 = none */
+    uint16_t origin; /* whose version it is, for ties */
+    uint16_t reserved;
+    uint64_t version, created;
+} kn_op;
+
+/* ---- shared.shm --------------------------------------------------------------------------------------------------- */
+#define KN_READERS 1024
+#define KN_RING 16384
+#define KN_IDLE UINT64_MAX
+
+typedef struct {
+    uint32_t pgno, reserved;
+    uint64_t born, freed;
+} kn_free_page;
+
+typedef struct {
+    uint64_t txn; /* oldest transaction that this reader needs; KN_IDLE when it reads nothing */
+    uint32_t pid; /* 0 = free slot */
+    uint32_t reserved;
+    uint64_t started; /* start time of the process, so that a reused pid does not count */
+    uint64_t padding[5];
+} kn_reader;
+
+typedef struct {
+    uint64_t generation; /* slot generation & 1 holds the latest */
+    uint64_t padding[7];
+    kn_meta slot[2];
+} __attribute__((aligned(64))) kn_published;
+
+typedef struct {
+    char magic[8]; /* KNSHARED */
+    uint32_t format, ready;
+    uint64_t boot[2], device, inode, pid_namespace;
+    pthread_mutex_t writer __attribute__((aligned(64)));
+    pthread_mutex_t syncer __attribute__((aligned(64)));
+    kn_published head;    /* applied */
+    kn_published visible; /* on disk: what readers may use */
+    uint64_t synced_seq __attribute__((aligned(64)));
+    uint64_t checkpoint, pending_checkpoint; /* transactions whose pages must stay; 0 = none */
+    uint32_t poisoned;     /* errno of the fdatasync that failed; the table is read-only */
+    uint32_t reader_limit; /* slots ever used: scans stop there */
+    uint64_t index_pages;  /* pages allocated in index.kbt */
+    uint64_t commits, syncs; /* counters */
+    uint32_t sync_word;      /* futex: moves when a sync has ended */
+    uint32_t reserved;
+    kn_reader readers[KN_READERS] __attribute__((aligned(64)));
+    kn_free_page young[KN_RING], old[KN_RING];
+} kn_shared;
+
+typedef struct { /* <root>/node.shm: one word that moves with every commit on the node */
+    char magic[8]; /* KNDOORBL */
+    uint32_t word, waiters;
+} kn_doorbell;
+
+_Static_assert(sizeof(kn_page) == 32, "page header");
+_Static_assert(sizeof(kn_tree) == 16, "tree");
+_Static_assert(sizeof(kn_meta) == 160, "meta");
+_Static_assert(sizeof(kn_frame) == 56, "frame header");
+_Static_assert(sizeof(kn_op) == 40, "operation header");
+_Static_assert(sizeof(kn_reader) == 64, "reader slot");
+
+#endif

@@ -1,0 +1,27 @@
+"""The C face of record bodies; record.pyx tells the layout and the canonical JSON of the fragments."""
+
+cdef enum:
+    MAX_RECORD = 16 << 20   # bytes of an encoded record
+
+
+cdef struct Field:
+    unsigned int attribute
+    unsigned int start      # offset of the fragment in the body
+    unsigned int length
+
+
+# Number of fields, -1 when the head of the body is malformed; an upper bound to size the array for record_fields.
+cdef int record_count(const unsigned char* body, Py_ssize_t n) noexcept nogil
+
+# Fills `out` in ascending attribute order; the number of fields, -1 when malformed or more than `cap`.
+cdef int record_fields(const unsigned char* body, Py_ssize_t n, Field* out, int cap) noexcept nogil
+
+# Shallow merge, the patch wins; the length written, -1 when either is malformed or the result exceeds `cap`.
+cdef Py_ssize_t record_merge(
+    const unsigned char* old, Py_ssize_t nold, const unsigned char* patch, Py_ssize_t npatch,
+    unsigned char* out, Py_ssize_t cap) noexcept nogil
+cdef Py_ssize_t record_merge_bound(Py_ssize_t nold, Py_ssize_t npatch) noexcept nogil
+
+cdef bytes encode_record(dict record, dict numbers, object skip)                 # raises InvalidRecord
+cdef dict decode_record(const unsigned char* body, Py_ssize_t n, list names)     # raises Corrupt
+cdef tuple decode_columns(const unsigned char* body, Py_ssize_t n, const int* columns, int ncolumns)  # raises Corrupt

@@ -1,0 +1,28 @@
+"""The coordination file of a table: locks, published states, reader slots."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from engine.layout cimport kn_meta, kn_published, kn_shared, pthread_mutex_t
+
+
+cdef int lock(pthread_mutex_t* mutex, int milliseconds) noexcept nogil
+cdef bint try_lock(pthread_mutex_t* mutex) noexcept nogil
+cdef void unlock(pthread_mutex_t* mutex) noexcept nogil
+cdef void publish(kn_published* published, const kn_meta* meta) noexcept nogil
+cdef uint64_t read_published(kn_published* published, kn_meta* meta) noexcept nogil
+cdef void begin_read(kn_shared* shared, uint32_t slot, kn_published* source, kn_meta* meta) noexcept nogil
+cdef void end_read(kn_shared* shared, uint32_t slot) noexcept nogil
+cdef uint64_t oldest_reader(kn_shared* shared) noexcept nogil
+cdef int claim_slot(kn_shared* shared, uint32_t pid, uint64_t started) noexcept nogil
+cdef void release_slot(kn_shared* shared, uint32_t slot) noexcept nogil
+
+
+cdef class Coordination:
+    cdef kn_shared* at
+    cdef int fd
+    cdef readonly bint fresh
+    cdef uint32_t pid
+    cdef uint64_t started
+    cdef list free_slots
+    cdef uint32_t take_slot(self) except? 0xFFFFFFFF
+    cdef void give_slot(self, uint32_t slot)

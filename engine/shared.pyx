@@ -1,0 +1,292 @@
+"""The coordination file of a table, `shared.shm`: what processes that have the table open tell each other.
+
+It holds two robust, process-shared mutexes (writer and syncer), two published states of the table and a slot per open
+snapshot. Nothing in it outlives the kernel: after a reboot, or when the directory was copied, it is made anew and the
+table is recovered from its log.
+
+Publication. A state (kn_meta) is published by writing it into the slot that is not current and then storing the
+generation. `head` is what has been applied; `visible` is what is also on disk, and what readers use.
+
+Reading. A reader copies the current slot, stores its transaction in a reader slot of its own, fences, and checks that the
+generation has not moved; else it tries again. A writer that wants to reuse pages first loads `visible`, fences, and then
+scans the reader slots. So either the writer sees the slot, or the reader sees the newer generation and retries.
+
+Locks. A process that dies with a mutex leaves it to the next locker (EOWNERDEAD), who may simply go on: whatever the dead
+one did lies past `head` and is not reachable from it.
+
+Opening. Each process holds a shared flock on the file for as long as it has the table open. Whoever gets it exclusively is
+alone, and only he may throw the contents away. Opens of one table are serialised by a flock on its directory (store.pyx).
+"""
+
+import errno as errno_codes
+import fcntl
+import os
+from pathlib import Path
+
+from engine.layout cimport (
+    KN_FORMAT, KN_IDLE, KN_READERS, kn_fence, kn_load32, kn_load64, kn_meta, kn_published, kn_reader, kn_shared, kn_store32,
+    kn_store64, kn_swap32, pthread_mutex_t,
+)
+from engine.posix cimport (
+    CLOCK_REALTIME, EOWNERDEAD, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, PTHREAD_MUTEX_ROBUST,
+    PTHREAD_PROCESS_SHARED, clock_gettime, errno, mmap, munmap, pthread_mutex_consistent, pthread_mutex_init,
+    pthread_mutex_timedlock, pthread_mutex_trylock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
+    pthread_mutexattr_setpshared, pthread_mutexattr_setrobust, pthread_mutexattr_t, timespec,
+)
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from engine.errors import RootError, TooManySnapshots
+
+cdef char* MAGIC = b"KNSHARED"
+
+
+cdef int lock(pthread_mutex_t* mutex, int milliseconds) noexcept nogil:
+    """0, or a negative errno: -ETIMEDOUT when its holder did not let go in time."""
+    cdef int result = pthread_mutex_trylock(mutex)
+    cdef timespec limit
+    if result != 0 and result != EOWNERDEAD:
+        clock_gettime(CLOCK_REALTIME, &limit)
+        limit.tv_sec += milliseconds // 1000
+        limit.tv_nsec += (milliseconds % 1000) * 1000000
+        if limit.tv_nsec >= 1000000000:
+            limit.tv_sec += 1
+            limit.tv_nsec -= 1000000000
+        result = pthread_mutex_timedlock(mutex, &limit)
+    if result == EOWNERDEAD:
+        pthread_mutex_consistent(mutex)
+        result = 0
+    return -result
+
+
+cdef bint try_lock(pthread_mutex_t* mutex) noexcept nogil:
+    cdef int result = pthread_mutex_trylock(mutex)
+    if result == EOWNERDEAD:
+        pthread_mutex_consistent(mutex)
+    return result == 0 or result == EOWNERDEAD
+
+
+cdef void unlock(pthread_mutex_t* mutex) noexcept nogil:
+    pthread_mutex_unlock(mutex)
+
+
+cdef void publish(kn_published* published, const kn_meta* meta) noexcept nogil:
+    """Only with the mutex that guards this state."""
+    cdef uint64_t generation = published.generation + 1
+    memcpy(&published.slot[generation & 1], meta, sizeof(kn_meta))
+    kn_store64(&published.generation, generation)
+
+
+cdef uint64_t read_published(kn_published* published, kn_meta* meta) noexcept nogil:
+    """Copies the current state and returns its generation. Needs no lock, gives no protection to the pages."""
+    cdef uint64_t generation
+    while True:
+        generation = kn_load64(&published.generation)
+        memcpy(meta, &published.slot[generation & 1], sizeof(kn_meta))
+        kn_fence()
+        if kn_load64(&published.generation) == generation:
+            return generation
+
+
+cdef void begin_read(kn_shared* shared, uint32_t slot, kn_published* source, kn_meta* meta) noexcept nogil:
+    """Copies the current state of `source`; its pages stay as they are until end_read."""
+    cdef uint64_t generation
+    while True:
+        generation = kn_load64(&source.generation)
+        memcpy(meta, &source.slot[generation & 1], sizeof(kn_meta))
+        kn_store64(&shared.readers[slot].txn, meta.txn)
+        kn_fence()
+        if kn_load64(&source.generation) == generation:
+            return
+
+
+cdef void end_read(kn_shared* shared, uint32_t slot) noexcept nogil:
+    kn_store64(&shared.readers[slot].txn, KN_IDLE)
+
+
+cdef uint64_t oldest_reader(kn_shared* shared) noexcept nogil:
+    """The oldest transaction that some reader may need, at most the visible one."""
+    cdef kn_meta visible
+    read_published(&shared.visible, &visible)
+    cdef uint64_t oldest = visible.txn
+    kn_fence()
+    cdef uint32_t limit = kn_load32(&shared.reader_limit)
+    cdef uint32_t index
+    cdef uint64_t txn
+    for index in range(limit):
+        txn = kn_load64(&shared.readers[index].txn)
+        if txn < oldest:
+            oldest = txn
+    return oldest
+
+
+cdef int claim_slot(kn_shared* shared, uint32_t pid, uint64_t started) noexcept nogil:
+    """The index of a reader slot that is this process's until it gives it back, or -1 when all are taken."""
+    cdef uint32_t index, limit
+    for index in range(KN_READERS):
+        if kn_load32(&shared.readers[index].pid) == 0 and kn_swap32(&shared.readers[index].pid, 0, pid):
+            kn_store64(&shared.readers[index].started, started)
+            kn_store64(&shared.readers[index].txn, KN_IDLE)
+            limit = kn_load32(&shared.reader_limit)
+            while limit < index + 1 and not kn_swap32(&shared.reader_limit, limit, index + 1):
+                limit = kn_load32(&shared.reader_limit)
+            return <int>index
+    return -1
+
+
+cdef void release_slot(kn_shared* shared, uint32_t slot) noexcept nogil:
+    kn_store64(&shared.readers[slot].txn, KN_IDLE)
+    kn_store64(&shared.readers[slot].started, 0)
+    kn_store32(&shared.readers[slot].pid, 0)
+
+
+def process_started(pid: int) -> int:
+    """When this process started, in clock ticks since boot; 0 when there is none. With the pid it names a process for good."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(text.rpartition(")")[2].split()[19])
+
+
+def _boot() -> bytes:
+    return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
+
+
+def _pid_namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+cdef int _init_mutex(pthread_mutex_t* mutex) except -1:
+    cdef pthread_mutexattr_t attributes
+    pthread_mutexattr_init(&attributes)
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED)
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST)
+    cdef int result = pthread_mutex_init(mutex, &attributes)
+    pthread_mutexattr_destroy(&attributes)
+    if result != 0:
+        raise OSError(result, os.strerror(result))
+    return 0
+
+
+cdef class Coordination:
+    """The mapped coordination file. `fresh` tells that its contents were thrown away: the caller must recover the table,
+    fill in `head` and `visible`, and call `ready`. The caller holds the directory's flock until then."""
+
+    def __cinit__(self, path: str) -> None:
+        self.fd = -1
+        self.at = NULL
+        self.free_slots = []
+        self.pid = os.getpid()
+        self.started = process_started(self.pid)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        alone = self._lock_file()
+        if os.fstat(self.fd).st_size != sizeof(kn_shared):
+            os.ftruncate(self.fd, sizeof(kn_shared))
+        cdef void* address = mmap(NULL, sizeof(kn_shared), PROT_READ | PROT_WRITE, MAP_SHARED, self.fd, 0)
+        if address == MAP_FAILED:
+            raise OSError(errno, os.strerror(errno), path)
+        self.at = <kn_shared*>address
+        self.fresh = not self._is_current()
+        if not self.fresh:
+            if alone:
+                self._forget_the_dead()
+            return
+        if not alone:
+            raise RootError(f"{path} is in use by a process of another container or of another version")
+        self._initialize()
+
+    def _lock_file(self) -> bool:
+        """Takes the shared flock; True when nobody else has the table open."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno_codes.EWOULDBLOCK, errno_codes.EACCES):
+                raise
+            fcntl.flock(self.fd, fcntl.LOCK_SH)
+            return False
+        return True
+
+    def _is_current(self) -> bool:
+        cdef kn_shared* at = self.at
+        status = os.fstat(self.fd)
+        boot = _boot()
+        return (
+            memcmp(at.magic, MAGIC, 8) == 0 and at.format == KN_FORMAT and kn_load32(&at.ready) == 1
+            and memcmp(at.boot, <char*>boot, 16) == 0 and at.device == status.st_dev and at.inode == status.st_ino
+            and at.pid_namespace == _pid_namespace()
+        )
+
+    def _initialize(self) -> None:
+        cdef kn_shared* at = self.at
+        cdef uint32_t index
+        memset(at, 0, sizeof(kn_shared))
+        status = os.fstat(self.fd)
+        boot = _boot()
+        memcpy(at.magic, MAGIC, 8)
+        memcpy(at.boot, <char*>boot, 16)
+        at.format, at.device, at.inode, at.pid_namespace = KN_FORMAT, status.st_dev, status.st_ino, _pid_namespace()
+        self._forget_the_dead()
+
+    def _forget_the_dead(self) -> None:
+        """Alone: nobody can hold a lock or a slot."""
+        cdef uint32_t index
+        _init_mutex(&self.at.writer)
+        _init_mutex(&self.at.syncer)
+        for index in range(KN_READERS):
+            release_slot(self.at, index)
+        self.at.reader_limit = 0
+
+    def ready(self) -> None:
+        """The table is recovered and both states are published; others may attach."""
+        kn_store32(&self.at.ready, 1)
+        self.fresh = False
+
+    def share(self) -> None:
+        """Opening has ended: others may open too."""
+        fcntl.flock(self.fd, fcntl.LOCK_SH)
+
+    cdef uint32_t take_slot(self) except? 0xFFFFFFFF:
+        """A reader slot of this process; TooManySnapshots when all 1,024 are in use by living processes."""
+        if self.free_slots:
+            return <uint32_t>self.free_slots.pop()
+        cdef int slot = claim_slot(self.at, self.pid, self.started)
+        if slot < 0:
+            self.reclaim_slots()
+            slot = claim_slot(self.at, self.pid, self.started)
+        if slot < 0:
+            raise TooManySnapshots(f"All {KN_READERS} snapshots of the table are in use")
+        return <uint32_t>slot
+
+    cdef void give_slot(self, uint32_t slot):
+        end_read(self.at, slot)
+        self.free_slots.append(slot)
+
+    def reclaim_slots(self) -> int:
+        """Frees the reader slots of processes that no longer exist; returns how many."""
+        cdef kn_reader* reader
+        cdef uint32_t index
+        freed = 0
+        alive: dict[int, int] = {}
+        for index in range(kn_load32(&self.at.reader_limit)):
+            reader = &self.at.readers[index]
+            pid = kn_load32(&reader.pid)
+            started = kn_load64(&reader.started)
+            if pid == 0 or started == 0:
+                continue
+            if pid not in alive:
+                alive[pid] = process_started(pid)
+            if alive[pid] != started and kn_load64(&reader.started) == started and kn_load32(&reader.pid) == pid:
+                release_slot(self.at, index)
+                freed += 1
+        return freed
+
+    def close(self) -> None:
+        if self.at != NULL:
+            while self.free_slots:
+                release_slot(self.at, <uint32_t>self.free_slots.pop())
+            munmap(self.at, sizeof(kn_shared))
+            self.at = NULL
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

@@ -1,0 +1,29 @@
+"""One table's files, open in this process."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from engine.doorbell cimport Doorbell
+from engine.layout cimport kn_meta, kn_op
+from engine.shared cimport Coordination
+from engine.transaction cimport Core
+
+
+cdef class Store:
+    cdef Core core
+    cdef Coordination shared
+    cdef Doorbell doorbell
+    cdef bytes node_name
+    cdef int index_fd
+    cdef readonly str directory, primary_key
+    cdef readonly frozenset skipped     # names that are never stored in a record's body
+    cdef readonly bint closed
+    cdef readonly bint timestamps
+    cdef bint durable_first
+    cdef object not_indexed
+    cdef list names             # attribute number -> name, None where dropped or never introduced
+    cdef dict numbers           # name -> attribute number
+    cdef uint64_t names_generation
+    cdef bint names_known
+    cdef int begin(self, kn_meta* meta, bint at_head, uint32_t* slot) except -1
+    cdef int load_names(self, const kn_meta* meta) except -1
+    cdef const kn_op* record(self, const kn_meta* meta, const unsigned char* key, int key_length) except? NULL

@@ -1,0 +1,36 @@
+"""The only door of the core to the file system, and the failpoints in it."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+
+cdef enum Failpoint:
+    AT_LOCKED = 0       # the writer mutex was taken
+    AT_COMPOSED         # the frame is complete in memory, the trees are changed, nothing is written
+    AT_HALF_WRITTEN     # the first half of the frame is in the file
+    AT_WRITTEN          # the frame is in the file, not yet published
+    AT_SLOT             # the head slot is written, its generation is not
+    AT_PUBLISHED        # the generation is stored, the mutex still held
+    AT_UNLOCKED         # the mutex was released, nothing is synced
+    AT_SYNC_LOCKED      # the sync mutex was taken
+    AT_SYNC             # just before fdatasync of the log
+    AT_SYNCED           # after fdatasync, nothing is visible
+    AT_VISIBLE          # visible, sync mutex still held
+    AT_READ             # a reader registered its snapshot
+    AT_ROLL             # a new log segment is about to be used
+    AT_GROW             # the index file is about to grow
+    AT_CHECKPOINT       # pages are on disk, the checkpoint slot is not
+    FAILPOINTS
+
+
+cdef int failpoint(Failpoint at) noexcept nogil
+cdef int open_file(const char* path, int flags) noexcept nogil
+cdef int close_file(int fd) noexcept nogil
+cdef int write_at(int fd, const void* data, size_t size, uint64_t offset) noexcept nogil
+cdef int data_sync(int fd) noexcept nogil
+cdef int file_sync(int fd) noexcept nogil
+cdef int allocate(int fd, uint64_t offset, uint64_t length) noexcept nogil
+cdef int memory_sync(void* address, size_t length) noexcept nogil
+cdef int sync_directory(const char* path) noexcept nogil
+cdef int rename_file(const char* old, const char* new) noexcept nogil
+cdef int file_size(int fd, uint64_t* size) noexcept nogil
+cdef uint64_t now_microseconds() noexcept nogil
