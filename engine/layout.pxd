@@ -36,6 +36,7 @@ cdef extern from "layout.h" nogil:
 
     ctypedef struct kn_meta:
         uint64_t txn, version, local_seq, names_generation
+        uint32_t local_epoch
         uint32_t segno, log_end, next_pgno, next_attribute, next_user, next_origin
         kn_tree primary, tombstones, names, directory
         uint64_t young_head, young_tail, old_head, old_tail, leaked
@@ -51,6 +52,7 @@ cdef extern from "layout.h" nogil:
         char magic[4]
         uint32_t format
         uint8_t table_id[16]
+        uint64_t device, inode
         kn_meta meta
         uint32_t crc
 
@@ -100,7 +102,7 @@ cdef extern from "layout.h" nogil:
         uint64_t checkpoint, pending_checkpoint
         uint32_t poisoned, reader_limit
         uint64_t index_pages, commits, syncs
-        uint32_t sync_word
+        uint32_t sync_word, checkpoint_segno, checkpoint_offset
         kn_reader readers[1024]
         kn_free_page young[16384]
         kn_free_page old[16384]

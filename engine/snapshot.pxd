@@ -15,6 +15,7 @@ cdef class StoreView:
     cdef kn_meta meta
     cdef Store store
     cdef list names
+    cdef dict numbers
     cdef uint32_t slot
     cdef readonly bint closed
     cdef int need_open(self) except -1

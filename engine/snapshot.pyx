@@ -59,7 +59,7 @@ cdef class StoreView:
         self.store = store
         store.begin(&self.meta, False, &self.slot)
         self.closed = False
-        self.names = store.names[: self.meta.next_attribute]
+        self.names, self.numbers = store.names[: self.meta.next_attribute], store.numbers
 
     def __dealloc__(self) -> None:
         self.close()
@@ -101,7 +101,7 @@ cdef class StoreView:
                 return CREATED_TIME
             if name == UPDATED:
                 return UPDATED_TIME
-        number = self.store.numbers.get(name, UNKNOWN_COLUMN)
+        number = self.numbers.get(name, UNKNOWN_COLUMN)
         return number if number < <long>self.meta.next_attribute else UNKNOWN_COLUMN
 
     cdef _Columns _project(self, columns):

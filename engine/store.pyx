@@ -13,11 +13,12 @@ import fcntl
 import os
 from collections.abc import Callable, Sequence
 
-from engine.btree cimport Cursor, cursor_key, cursor_next, cursor_seek, cursor_value, pager_map, pager_open, tree_check, tree_get
+from engine.btree cimport Cursor, cursor_key, cursor_next, cursor_seek, pager_close, pager_map, pager_open, tree_get
+from engine.checkpoint cimport read_checkpoint, release_unreachable, write_checkpoint
 from engine.doorbell cimport Doorbell
 from engine.keys cimport encode_key
 from engine.layout cimport (
-    KN_FIRST_PAGE, KN_NOT_INDEXED, KN_SEGMENT_HEADER, kn_load64, kn_locator, kn_meta, kn_op, kn_tombstone, kn_tree,
+    KN_FIRST_PAGE, KN_PAGE_SIZE, kn_locator, kn_meta, kn_op, kn_tombstone, kn_tree,
 )
 from engine.log cimport log_map, log_open, log_prepare, op_at, segment_size
 from engine.record cimport encode_record
@@ -152,17 +153,11 @@ cdef class Store:
                 self._release()
 
     def _recover(self) -> None:
-        """Alone: rebuilds the trees from the log and publishes the state they end in."""
+        """Alone: brings the trees from the last checkpoint, or from nothing, to the end of the log, and publishes them."""
         cdef kn_meta meta
         cdef uint32_t segno = 0, offset = 0
         cdef int result
-        os.ftruncate(self.index_fd, 0)
-        memset(&meta, 0, sizeof(kn_meta))
-        meta.next_pgno, meta.next_attribute, meta.next_user, meta.next_origin = KN_FIRST_PAGE, FIRST_ATTRIBUTE, 1, 1
-        meta.primary.value_size = sizeof(kn_locator)
-        meta.tombstones.value_size = sizeof(kn_tombstone)
-        meta.names.value_size = 8
-        meta.directory.value_size = sizeof(kn_tree)
+        self._start_from_checkpoint(&meta)
         with nogil:
             result = core_replay(&self.core, &meta, &segno, &offset)
         if result == -errno_codes.EIO:
@@ -173,6 +168,33 @@ cdef class Store:
         publish(&self.core.shared.visible, &meta)
         self.core.shared.synced_seq = meta.txn
         self.shared.ready()
+
+    cdef int _start_from_checkpoint(self, kn_meta* meta) except -1:
+        """The state that replay begins with. An index that is not sound, or not there, is begun anew."""
+        cdef int result = -1
+        if read_checkpoint(&self.core, self.index_fd, meta):
+            self.core.shared.index_pages = os.fstat(self.index_fd).st_size // KN_PAGE_SIZE
+            self.core.shared.checkpoint = meta.txn
+            self.core.shared.checkpoint_segno, self.core.shared.checkpoint_offset = meta.segno, meta.log_end
+            with nogil:
+                result = release_unreachable(&self.core, meta)
+            if result == 0:
+                publish(&self.core.shared.head, meta)
+                return 0
+            pager_close(&self.core.pager)
+            result = pager_open(&self.core.pager, self.index_fd, self.core.shared)
+            if result < 0:
+                raise_errno(result, self.directory)
+        os.ftruncate(self.index_fd, 0)
+        self.core.shared.index_pages = self.core.shared.checkpoint = 0
+        self.core.shared.checkpoint_segno = self.core.shared.checkpoint_offset = 0
+        memset(meta, 0, sizeof(kn_meta))
+        meta.next_pgno, meta.next_attribute, meta.next_user, meta.next_origin = KN_FIRST_PAGE, FIRST_ATTRIBUTE, 1, 1
+        meta.primary.value_size = sizeof(kn_locator)
+        meta.tombstones.value_size = sizeof(kn_tombstone)
+        meta.names.value_size = 8
+        meta.directory.value_size = sizeof(kn_tree)
+        return 0
 
     def _release(self) -> None:
         core_close(&self.core)
@@ -221,6 +243,13 @@ cdef class Store:
         cdef kn_meta meta
         read_published(&self.core.shared.visible, &meta)
         return meta.local_seq
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that local_seq counts in."""
+        cdef kn_meta meta
+        read_published(&self.core.shared.visible, &meta)
+        return meta.local_epoch if meta.local_epoch else self.core.epoch
 
     def view(self) -> "StoreView":
         """The table as it is now, unchanging until the view is closed."""
@@ -466,6 +495,16 @@ cdef class Store:
                 return
             self._refresh_names()
 
+    def renew_epoch(self, epoch: int) -> None:
+        """This node's transactions count from 1 again, in a new epoch."""
+        cdef _Encoded encoded
+        verdict = STALE_NAMES
+        while verdict == STALE_NAMES:
+            self._refresh_names()
+            encoded = _Encoded(1)
+            encoded.add(ADVANCE, b"", None).version = epoch
+            verdict, _ = self._commit(encoded, 0, None, self.names_generation, None)
+
     def _replicate(self, changes, _Origin origin, user, operation) -> tuple[int, object]:
         cdef _Encoded encoded
         cdef Operation* added
@@ -533,6 +572,35 @@ cdef class Store:
             "free_pages": meta.young_tail - meta.young_head + meta.old_tail - meta.old_head,
             "log_segment": meta.segno, "log_end": meta.log_end,
         }
+
+    def checkpoint(self, log_bytes: int = 0) -> bool:
+        """Makes a checkpoint if at least so much log has come since the last; returns whether it did. Only for whoever
+        holds the node's maintenance lock."""
+        cdef kn_meta meta
+        cdef uint32_t slot
+        cdef int result
+        self.begin(&meta, False, &slot)
+        try:
+            if meta.txn == self.core.shared.checkpoint or self._log_since_checkpoint(&meta) < log_bytes:
+                return False
+            with nogil:
+                result = write_checkpoint(&self.core, self.index_fd, &meta)
+            if result < 0:
+                raise_errno(result, self.directory)
+            return True
+        finally:
+            self.shared.give_slot(slot)
+
+    cdef long long _log_since_checkpoint(self, const kn_meta* meta) except -1:
+        cdef uint32_t segno = self.core.shared.checkpoint_segno
+        cdef long long size = -<long long>self.core.shared.checkpoint_offset
+        cdef int result
+        for segno in range(segno if segno else 1, meta.segno):
+            result = log_map(&self.core.log, segno)
+            if result < 0:
+                raise_errno(result, self.directory)
+            size += self.core.log.size[segno]
+        return size + meta.log_end
 
     def check(self) -> None:
         """Walks every tree of the visible state and compares every index with the records; Corrupt names what is wrong."""

@@ -23,7 +23,7 @@ cdef enum Intent:
     REPLICATE_REMOVE            # delete unless a later version is there
     INTRODUCE                   # a new attribute
     WITHDRAW                    # a dropped attribute
-    ADVANCE                     # the source counts as applied up to `version`
+    ADVANCE                     # the source counts as applied up to `version`; without a source: the epoch that begins
 
 
 cdef enum Outcome:
@@ -80,7 +80,7 @@ cdef struct Core:
     Pager pager
     Log log
     bint timestamps
-    uint32_t epoch              # of this node
+    uint32_t epoch              # of this node's transactions, until the table has one of its own
     const char* node_name
     int node_name_length
     uint8_t* frame              # guarded by the writer mutex

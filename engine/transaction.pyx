@@ -301,6 +301,9 @@ cdef int _apply(Core* core, Txn* txn, const kn_op* op, uint32_t segno, uint32_t 
         return _apply_number(txn, op, b'U', 0)
     if op.kind == KN_ORIGIN:
         return _apply_number(txn, op, b'O', 20)
+    if op.kind == KN_MARK and op.origin == 0:
+        txn.meta.local_epoch, txn.meta.local_seq = <uint32_t>op.version, 0
+        return 0
     if op.kind == KN_MARK:
         return _apply_mark(txn, op.origin, op.version)
     return -EIO
@@ -467,8 +470,7 @@ cdef int _apply_header(Txn* txn, const kn_frame* frame) noexcept nogil:
     if frame.version > txn.meta.version:
         txn.meta.version = frame.version
     if frame.origin == 0:
-        if frame.origin_seq > txn.meta.local_seq:
-            txn.meta.local_seq = frame.origin_seq
+        txn.meta.local_epoch, txn.meta.local_seq = frame.epoch, frame.origin_seq
         return 0
     return _apply_mark(txn, frame.origin, frame.origin_seq) if frame.origin_seq else 0
 
@@ -719,7 +721,6 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
     cdef kn_frame* frame
     cdef uint16_t origin = 0, user = 0
     cdef uint64_t version = now_microseconds()
-    cdef uint64_t origin_seq = txn.meta.local_seq + 1
     cdef int index, result = 0
     cdef bint changed = False
     if version <= txn.meta.version:
@@ -731,7 +732,7 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
     core.frame_used = sizeof(kn_frame)
     if batch.source != NULL:
         result = _introduce_source(core, txn, batch, &origin)
-        version, origin_seq = batch.source.version, batch.source.sequence
+        version = batch.source.version
         changed = batch.source.sequence != 0
     if result == 0 and batch.user_length > 0:
         result = _number_of(core, txn, b'U', <const uint8_t*>batch.user, batch.user_length, NULL, 0, txn.meta.next_user, &user)
@@ -746,9 +747,12 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
     if result != 0 or not changed:
         return result if result != 0 else NOTHING
     frame = <kn_frame*>core.frame
-    frame.seq, frame.version, frame.origin, frame.origin_seq, frame.user = txn.id, version, origin, origin_seq, user
-    frame.operation = batch.operation
-    frame.epoch = batch.source.epoch if batch.source != NULL else core.epoch
+    frame.seq, frame.version, frame.origin, frame.user, frame.operation = txn.id, version, origin, user, batch.operation
+    if batch.source != NULL:
+        frame.epoch, frame.origin_seq = batch.source.epoch, batch.source.sequence
+    else:
+        frame.epoch = txn.meta.local_epoch if txn.meta.local_epoch else core.epoch
+        frame.origin_seq = txn.meta.local_seq + 1
     batch.version = version
     result = _apply_header(txn, frame)
     if result == 0:

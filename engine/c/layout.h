@@ -40,7 +40,8 @@ typedef struct {
 typedef struct {
     uint64_t txn;       /* sequence number of the last transaction, also the id of the pages it made */
     uint64_t version;   /* hybrid clock, microseconds: the largest version given or applied */
-    uint64_t local_seq; /* last origin_seq given to a transaction of this node */
+    uint64_t local_seq; /* last origin_seq given to a transaction of this node, in local_epoch */
+    uint32_t local_epoch, reserved;
     uint64_t names_generation; /* moves when an attribute, user or origin is introduced or dropped */
     uint32_t segno, log_end;   /* where the next frame goes */
     uint32_t next_pgno, next_attribute;
@@ -66,8 +67,10 @@ typedef struct { /* pages 0 and 1 of index.kbt */
     char magic[4]; /* KNCP */
     uint32_t format;
     uint8_t table_id[16];
+    uint64_t device, inode; /* of index.kbt: a copy of the file is no checkpoint, it was not copied at one instant */
     kn_meta meta;
     uint32_t crc; /* of everything before it */
+    uint32_t reserved;
 } kn_checkpoint;
 
 /* ---- log segments ------------------------------------------------------------------------------------------------ */
@@ -148,6 +151,7 @@ typedef struct {
     uint64_t index_pages;  /* pages allocated in index.kbt */
     uint64_t commits, syncs; /* counters */
     uint32_t sync_word;      /* futex: moves when a sync has ended */
+    uint32_t checkpoint_segno, checkpoint_offset; /* where replay would begin */
     uint32_t reserved;
     kn_reader readers[KN_READERS] __attribute__((aligned(64)));
     kn_free_page young[KN_RING], old[KN_RING];
@@ -160,7 +164,7 @@ typedef struct { /* <root>/node.shm: one word that moves with every commit on th
 
 _Static_assert(sizeof(kn_page) == 32, "page header");
 _Static_assert(sizeof(kn_tree) == 16, "tree");
-_Static_assert(sizeof(kn_meta) == 160, "meta");
+_Static_assert(sizeof(kn_meta) == 168, "meta");
 _Static_assert(sizeof(kn_frame) == 56, "frame header");
 _Static_assert(sizeof(kn_op) == 40, "operation header");
 _Static_assert(sizeof(kn_reader) == 64, "reader slot");

@@ -1,0 +1,11 @@
+"""Checkpoints of a table's index."""
+
+from libc.stdint cimport uint8_t
+
+from engine.layout cimport kn_meta
+from engine.transaction cimport Core
+
+
+cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcept nogil
+cdef bint read_checkpoint(Core* core, int index_fd, kn_meta* meta) noexcept nogil
+cdef int release_unreachable(Core* core, kn_meta* meta) noexcept nogil

@@ -1,0 +1,139 @@
+"""Checkpoints: index pages that are on disk and belong together, so that recovery replays only what came later.
+
+A checkpoint is a published state whose pages have been synced, written with a checksum into page 0 or 1 of index.kbt, in
+turn. Its pages are copy on write like all others, and the page-reuse rule of btree.pyx keeps them until the next
+checkpoint; so it does not matter what the kernel writes back of later transactions. Whoever makes one holds a reader slot on
+the state, and nobody else makes one at the same time.
+
+After a power cut the newest slot whose checksum holds is where replay begins. All pages that it does not reach are free.
+A slot names the file it was written to: in a copy, pages and slot need not belong together, so recovery starts from nothing.
+"""
+
+from engine.btree cimport Cursor, cursor_next, cursor_seek, cursor_value, pager_map, tree_check
+from engine.layout cimport (
+    KN_FIRST_PAGE, KN_FORMAT, KN_NOT_INDEXED, KN_PAGE_SIZE, kn_checkpoint, kn_crc32c, kn_free_page, kn_meta, kn_shared,
+    kn_store64, kn_tree, KN_RING,
+)
+from engine.posix cimport EIO, ENOMEM, errno, fstat, pread, stat_result
+from engine.transaction cimport Core
+from engine.vfs cimport AT_CHECKPOINT, data_sync, failpoint, memory_sync, write_at
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+cdef enum:
+    CHUNK_PAGES = 16384
+
+cdef char* MAGIC = b"KNCP"
+
+
+cdef uint32_t _checksum(const kn_checkpoint* slot) noexcept nogil:
+    return kn_crc32c(0, slot, <size_t>(<const char*>&slot.crc - <const char*>slot))
+
+
+cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcept nogil:
+    """Makes the state `meta`, which the caller holds a reader slot on, the one that recovery starts from."""
+    cdef kn_checkpoint slot
+    cdef stat_result found
+    cdef uint32_t chunk
+    cdef int result = 0
+    kn_store64(&core.shared.pending_checkpoint, meta.txn)
+    for chunk in range((meta.next_pgno - 1) // CHUNK_PAGES + 1):
+        if result == 0:
+            result = memory_sync(core.pager.chunks[chunk], _bytes_in(core, chunk))
+    if result == 0:
+        result = data_sync(index_fd)
+    if result == 0:
+        result = failpoint(AT_CHECKPOINT)
+    if result == 0 and fstat(index_fd, &found) < 0:
+        result = -errno
+    if result == 0:
+        memset(&slot, 0, sizeof(kn_checkpoint))
+        memcpy(slot.magic, MAGIC, 4)
+        slot.format = KN_FORMAT
+        memcpy(slot.table_id, core.log.table_id, 16)
+        slot.device, slot.inode = found.st_dev, found.st_ino
+        memcpy(&slot.meta, meta, sizeof(kn_meta))
+        slot.crc = _checksum(&slot)
+        result = write_at(index_fd, &slot, sizeof(kn_checkpoint), (meta.txn & 1) * KN_PAGE_SIZE)
+    if result == 0:
+        result = data_sync(index_fd)
+    if result == 0:
+        core.shared.checkpoint_segno, core.shared.checkpoint_offset = meta.segno, meta.log_end
+        kn_store64(&core.shared.checkpoint, meta.txn)
+    kn_store64(&core.shared.pending_checkpoint, 0)
+    return result
+
+
+cdef size_t _bytes_in(Core* core, uint32_t chunk) noexcept nogil:
+    """How much of this chunk lies inside the file."""
+    cdef uint64_t pages = core.shared.index_pages - <uint64_t>chunk * CHUNK_PAGES
+    return (pages if pages < CHUNK_PAGES else CHUNK_PAGES) * KN_PAGE_SIZE
+
+
+cdef bint read_checkpoint(Core* core, int index_fd, kn_meta* meta) noexcept nogil:
+    """The newest sound checkpoint; False when there is none."""
+    cdef kn_checkpoint slot
+    cdef stat_result found
+    cdef uint32_t page
+    cdef bint any = False
+    if fstat(index_fd, &found) < 0:
+        return False
+    for page in range(KN_FIRST_PAGE):
+        if pread(index_fd, &slot, sizeof(kn_checkpoint), page * KN_PAGE_SIZE) != sizeof(kn_checkpoint):
+            continue
+        if memcmp(slot.magic, MAGIC, 4) != 0 or slot.format != KN_FORMAT or _checksum(&slot) != slot.crc:
+            continue
+        if memcmp(slot.table_id, core.log.table_id, 16) != 0 or slot.device != found.st_dev or slot.inode != found.st_ino:
+            continue
+        if not any or slot.meta.txn > meta.txn:
+            memcpy(meta, &slot.meta, sizeof(kn_meta))
+            any = True
+    return any
+
+
+cdef int release_unreachable(Core* core, kn_meta* meta) noexcept nogil:
+    """Checks every tree of the state and fills the ring of free pages with what they do not reach; -EIO when a tree is not
+    sound. Only in a fresh coordination file."""
+    cdef uint8_t* seen = <uint8_t*>calloc(meta.next_pgno, 1)
+    cdef kn_shared* shared = core.shared
+    cdef kn_free_page* free_page
+    cdef uint32_t pgno
+    cdef int result
+    if seen == NULL:
+        return -ENOMEM
+    result = pager_map(&core.pager, meta.next_pgno)
+    if result == 0:
+        result = _mark(core, meta, seen)
+    meta.young_head = meta.young_tail = meta.old_head = meta.old_tail = meta.leaked = 0
+    for pgno in range(KN_FIRST_PAGE, meta.next_pgno):
+        if seen[pgno] or result < 0:
+            continue
+        if meta.young_tail == KN_RING:
+            meta.leaked += 1
+            continue
+        free_page = &shared.young[meta.young_tail]
+        free_page.pgno, free_page.born, free_page.freed = pgno, 0, 0
+        meta.young_tail += 1
+    free(seen)
+    return result
+
+
+cdef int _mark(Core* core, const kn_meta* meta, uint8_t* seen) noexcept nogil:
+    cdef Cursor cursor
+    cdef kn_tree tree
+    cdef int result = tree_check(&core.pager, &meta.primary, meta.txn, seen, meta.next_pgno)
+    if result == 0:
+        result = tree_check(&core.pager, &meta.tombstones, meta.txn, seen, meta.next_pgno)
+    if result == 0:
+        result = tree_check(&core.pager, &meta.names, meta.txn, seen, meta.next_pgno)
+    if result == 0:
+        result = tree_check(&core.pager, &meta.directory, meta.txn, seen, meta.next_pgno)
+    if result == 0:
+        cursor_seek(&cursor, &core.pager, &meta.directory, NULL, 0)
+        while cursor.valid and result == 0:
+            memcpy(&tree, cursor_value(&cursor), sizeof(kn_tree))
+            if tree.value_size != KN_NOT_INDEXED:
+                result = tree_check(&core.pager, &tree, meta.txn, seen, meta.next_pgno)
+            cursor_next(&cursor)
+    return -EIO if result < 0 else 0
