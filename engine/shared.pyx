@@ -33,6 +33,7 @@ from engine.posix cimport (
     pthread_mutex_timedlock, pthread_mutex_trylock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
     pthread_mutexattr_setpshared, pthread_mutexattr_setrobust, pthread_mutexattr_t, timespec,
 )
+from engine.vfs cimport close_file
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -290,3 +291,9 @@ cdef class Coordination:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def __dealloc__(self) -> None:
+        if self.at != NULL:
+            munmap(self.at, sizeof(kn_shared))
+        if self.fd >= 0:
+            close_file(self.fd)

@@ -9,7 +9,7 @@ the primary index, and its checksum is verified whenever it is read.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from cpython.tuple cimport PyTuple_New
+cimport cython
 from engine.btree cimport (
     Cursor, cursor_key, cursor_next, cursor_previous, cursor_rank, cursor_seek, cursor_value, tree_check, tree_get, tree_rank,
 )
@@ -51,6 +51,7 @@ cdef class _Columns:
         free(self.numbers)
 
 
+@cython.no_gc_clear
 cdef class StoreView:
     """Used by one thread at a time. Iterators end with Closed when the view is closed under them."""
 

@@ -11,6 +11,7 @@ trees are made anew by replaying the log.
 import errno as errno_codes
 import fcntl
 import os
+import time
 from collections.abc import Callable, Sequence
 
 from engine.btree cimport Cursor, cursor_key, cursor_next, cursor_seek, pager_close, pager_map, pager_open, tree_get
@@ -18,7 +19,7 @@ from engine.checkpoint cimport read_checkpoint, release_unreachable, write_check
 from engine.doorbell cimport Doorbell
 from engine.keys cimport encode_key
 from engine.layout cimport (
-    KN_FIRST_PAGE, KN_PAGE_SIZE, kn_locator, kn_meta, kn_op, kn_tombstone, kn_tree,
+    KN_FIRST_PAGE, KN_PAGE_SIZE, kn_load64, kn_locator, kn_meta, kn_op, kn_tombstone, kn_tree,
 )
 from engine.log cimport log_map, log_open, log_prepare, op_at, segment_size
 from engine.record cimport encode_record
@@ -28,6 +29,7 @@ from engine.transaction cimport (
     REPLICATE_PUT, REPLICATE_REMOVE, STALE_NAMES, TOO_LARGE, UPDATE, UPSERT, WITHDRAW, Batch, Core, Intent, Operation, Source,
     core_close, core_commit, core_replay, core_sync, op_is_sound,
 )
+from engine.vfs cimport close_file
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -238,6 +240,15 @@ cdef class Store:
         return meta.txn
 
     @property
+    def is_behind(self) -> bool:
+        """Whether a commit waits to be made durable."""
+        cdef kn_meta head
+        if self.closed:
+            return False
+        read_published(&self.core.shared.head, &head)
+        return head.txn != kn_load64(&self.core.shared.synced_seq)
+
+    @property
     def local_seq(self) -> int:
         """How many visible transactions this node has originated on this table."""
         cdef kn_meta meta
@@ -411,14 +422,16 @@ cdef class Store:
         batch.user, batch.user_length = <const char*>user_name, <int>len(user_name)
         batch.names_generation = generation
         batch.source = &origin.source if origin is not None else NULL
+        self.calls += 1
         with nogil:
             verdict = core_commit(&self.core, &batch, LOCK_MS)
             if self.durable_first and (verdict == COMMITTED or verdict == NOTHING or verdict == DUPLICATE):
                 result = core_sync(&self.core, batch.seq, LOCK_MS)
+        self.calls -= 1
         if verdict < 0 or result < 0:
             raise_errno(verdict if verdict < 0 else result, "The table")
         if verdict == TOO_LARGE:
-            raise InvalidRecord("The request is larger than 64 MiB once encoded")
+            raise InvalidRecord("A record is larger than 16 MiB, or the request larger than 64 MiB, once encoded")
         return verdict, batch.version
 
     def sync(self) -> None:
@@ -428,8 +441,10 @@ cdef class Store:
         if self.closed:
             raise Closed(f"{self.directory} is closed")
         read_published(&self.core.shared.head, &meta)
+        self.calls += 1
         with nogil:
             result = core_sync(&self.core, meta.txn, LOCK_MS)
+        self.calls -= 1
         if result < 0:
             raise_errno(result, "The table")
 
@@ -583,13 +598,16 @@ cdef class Store:
         try:
             if meta.txn == self.core.shared.checkpoint or self._log_since_checkpoint(&meta) < log_bytes:
                 return False
+            self.calls += 1
             with nogil:
                 result = write_checkpoint(&self.core, self.index_fd, &meta)
+            self.calls -= 1
             if result < 0:
                 raise_errno(result, self.directory)
             return True
         finally:
-            self.shared.give_slot(slot)
+            if not self.closed:
+                self.shared.give_slot(slot)
 
     cdef long long _log_since_checkpoint(self, const kn_meta* meta) except -1:
         cdef uint32_t segno = self.core.shared.checkpoint_segno

@@ -34,7 +34,7 @@ from engine.log cimport (
     segment_header, segment_size,
 )
 from engine.posix cimport EIO, ENOENT, ENOMEM, EROFS, ETIMEDOUT
-from engine.record cimport Field, record_count, record_fields, record_merge, record_merge_bound
+from engine.record cimport MAX_RECORD, Field, record_count, record_fields, record_merge, record_merge_bound
 from engine.shared cimport lock, publish, read_published, try_lock, unlock
 from engine.vfs cimport (
     AT_COMPOSED, AT_HALF_WRITTEN, AT_LOCKED, AT_PUBLISHED, AT_ROLL, AT_SLOT, AT_SYNC, AT_SYNCED, AT_SYNC_LOCKED, AT_UNLOCKED,
@@ -550,6 +550,8 @@ cdef int _compose_put(Core* core, Txn* txn, Operation* operation, bint merge, ui
         created = old.created
     else:
         memcpy(body, operation.body, size)
+    if size > MAX_RECORD:
+        return TOO_LARGE
     op.body_length, op.origin, op.version, op.created = <uint32_t>size, origin, version, created
     return _end_op(core, txn, op)
 

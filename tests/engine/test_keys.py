@@ -260,7 +260,7 @@ tagged = st.builds(
 
 
 @given(tagged | st.binary(max_size=40))
-@example(b"\x10\x7f\xff\xff\xff\xff\xff\xff\xff\x00")  # -0.0
+@example(b"\x10\x7f" + b"\xff" * 8 + b"\x80")  # -0.0
 @example(b"\x30\x05\x00")
 @example(b"\x30\x20a\x00\xfe\x00")
 def test_random_bytes_are_no_key_or_the_key_of_a_value(data):
