@@ -1,7 +1,7 @@
 """Checkpoints: index pages that are on disk and belong together, so that recovery replays only what came later.
 
 A checkpoint is a published state whose pages have been synced, written with a checksum into page 0 or 1 of index.kbt, in
-turn. Its pages are copy on write like all others, and the page-reuse rule of btree.pyx keeps them until the next
+turn, so that one is whole while the other is written. Its pages are copy on write like all others, and the page-reuse rule of btree.pyx keeps them until the next
 checkpoint; so it does not matter what the kernel writes back of later transactions. Whoever makes one holds a reader slot on
 the state, and nobody else makes one at the same time.
 
@@ -35,7 +35,7 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
     """Makes the state `meta`, which the caller holds a reader slot on, the one that recovery starts from."""
     cdef kn_checkpoint slot
     cdef stat_result found
-    cdef uint32_t chunk
+    cdef uint32_t chunk, page = 0
     cdef int result = 0
     kn_store64(&core.shared.pending_checkpoint, meta.txn)
     for chunk in range((meta.next_pgno - 1) // CHUNK_PAGES + 1):
@@ -55,11 +55,13 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
         slot.device, slot.inode = found.st_dev, found.st_ino
         memcpy(&slot.meta, meta, sizeof(kn_meta))
         slot.crc = _checksum(&slot)
-        result = write_at(index_fd, &slot, sizeof(kn_checkpoint), (meta.txn & 1) * KN_PAGE_SIZE)
+        page = 1 - core.shared.checkpoint_page
+        result = write_at(index_fd, &slot, sizeof(kn_checkpoint), <uint64_t>page * KN_PAGE_SIZE)
     if result == 0:
         result = data_sync(index_fd)
     if result == 0:
         core.shared.checkpoint_segno, core.shared.checkpoint_offset = meta.segno, meta.log_end
+        core.shared.checkpoint_page = page
         kn_store64(&core.shared.checkpoint, meta.txn)
     kn_store64(&core.shared.pending_checkpoint, 0)
     return result
@@ -88,6 +90,7 @@ cdef bint read_checkpoint(Core* core, int index_fd, kn_meta* meta) noexcept nogi
             continue
         if not any or slot.meta.txn > meta.txn:
             memcpy(meta, &slot.meta, sizeof(kn_meta))
+            core.shared.checkpoint_page = page
             any = True
     return any
 

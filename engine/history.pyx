@@ -87,7 +87,7 @@ cdef class History:
         self.store.begin(&meta, False, &slot)
         try:
             segno, offset = self._place(after, &meta)
-            while len(found) < limit and size < max_bytes and after < meta.txn:
+            while len(found) < limit and size < max_bytes and after < meta.seq:
                 self._map(segno)
                 if offset == meta.log_end and segno == meta.segno:
                     break

@@ -35,7 +35,7 @@ cdef extern from "layout.h" nogil:
         uint64_t entries
 
     ctypedef struct kn_meta:
-        uint64_t txn, version, local_seq, names_generation
+        uint64_t txn, seq, version, local_seq, names_generation
         uint32_t local_epoch
         uint32_t segno, log_end, next_pgno, next_attribute, next_user, next_origin
         kn_tree primary, tombstones, names, directory
@@ -98,11 +98,11 @@ cdef extern from "layout.h" nogil:
         uint64_t device, inode, pid_namespace
         pthread_mutex_t writer, syncer
         kn_published head, visible
-        uint64_t synced_seq
+        uint64_t synced_txn
         uint64_t checkpoint, pending_checkpoint
         uint32_t poisoned, reader_limit
         uint64_t index_pages, commits, syncs
-        uint32_t sync_word, checkpoint_segno, checkpoint_offset
+        uint32_t sync_word, checkpoint_segno, checkpoint_offset, checkpoint_page
         kn_reader readers[1024]
         kn_free_page young[16384]
         kn_free_page old[16384]

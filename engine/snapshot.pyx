@@ -78,7 +78,7 @@ cdef class StoreView:
 
     @property
     def seq(self) -> int:
-        return self.meta.txn
+        return self.meta.seq
 
     @property
     def version(self) -> int:

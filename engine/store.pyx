@@ -168,7 +168,7 @@ cdef class Store:
             raise_errno(result, self.directory)
         publish(&self.core.shared.head, &meta)
         publish(&self.core.shared.visible, &meta)
-        self.core.shared.synced_seq = meta.txn
+        self.core.shared.synced_txn = meta.txn
         self.shared.ready()
 
     cdef int _start_from_checkpoint(self, kn_meta* meta) except -1:
@@ -213,6 +213,14 @@ cdef class Store:
             self.closed = True
             self._release()
 
+    def __del__(self) -> None:
+        """Tables that were dropped are forgotten, not closed: views may still be open on them."""
+        self.close()
+
+    def disown(self) -> None:
+        """In the child of a fork: be closed, without touching the slots and locks, which are the parent's."""
+        self.closed = True
+
     # ---- states ----
 
     cdef int begin(self, kn_meta* meta, bint at_head, uint32_t* slot) except -1:
@@ -237,7 +245,7 @@ cdef class Store:
         if self.closed:
             raise Closed(f"{self.directory} is closed")
         read_published(&self.core.shared.visible if self.durable_first else &self.core.shared.head, &meta)
-        return meta.txn
+        return meta.seq
 
     @property
     def is_behind(self) -> bool:
@@ -246,7 +254,7 @@ cdef class Store:
         if self.closed:
             return False
         read_published(&self.core.shared.head, &head)
-        return head.txn != kn_load64(&self.core.shared.synced_seq)
+        return head.txn != kn_load64(&self.core.shared.synced_txn)
 
     @property
     def local_seq(self) -> int:
@@ -426,7 +434,7 @@ cdef class Store:
         with nogil:
             verdict = core_commit(&self.core, &batch, LOCK_MS)
             if self.durable_first and (verdict == COMMITTED or verdict == NOTHING or verdict == DUPLICATE):
-                result = core_sync(&self.core, batch.seq, LOCK_MS)
+                result = core_sync(&self.core, batch.txn, LOCK_MS)
         self.calls -= 1
         if verdict < 0 or result < 0:
             raise_errno(verdict if verdict < 0 else result, "The table")

@@ -71,7 +71,7 @@ cdef struct Batch:
     uint64_t names_generation
     Source* source              # NULL = this node
     uint64_t version            # out
-    uint64_t seq                # out: what must be on disk before a reply leaves
+    uint64_t txn                # out: the state that must be on disk before a reply leaves
 
 
 cdef struct Core:
@@ -92,7 +92,7 @@ cdef struct Core:
 
 
 cdef int core_commit(Core* core, Batch* batch, int milliseconds) noexcept nogil
-cdef int core_sync(Core* core, uint64_t seq, int milliseconds) noexcept nogil
+cdef int core_sync(Core* core, uint64_t txn, int milliseconds) noexcept nogil
 cdef int core_replay(Core* core, kn_meta* meta, uint32_t* bad_segno, uint32_t* bad_offset) noexcept nogil
 cdef void core_close(Core* core) noexcept nogil
 cdef bint attribute_tree(Core* core, const kn_meta* meta, uint32_t attribute, kn_tree* tree) noexcept nogil

@@ -466,7 +466,8 @@ cdef int _apply_mark(Txn* txn, uint16_t origin, uint64_t sequence) noexcept nogi
 
 
 cdef int _apply_header(Txn* txn, const kn_frame* frame) noexcept nogil:
-    """What the frame itself says: the clock, and how far its origin has been applied."""
+    """What the frame itself says: its place in the log, the clock, and how far its origin has been applied."""
+    txn.meta.seq = frame.seq
     if frame.version > txn.meta.version:
         txn.meta.version = frame.version
     if frame.origin == 0:
@@ -749,7 +750,7 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
     if result != 0 or not changed:
         return result if result != 0 else NOTHING
     frame = <kn_frame*>core.frame
-    frame.seq, frame.version, frame.origin, frame.user, frame.operation = txn.id, version, origin, user, batch.operation
+    frame.seq, frame.version, frame.origin, frame.user, frame.operation = txn.meta.seq + 1, version, origin, user, batch.operation
     if batch.source != NULL:
         frame.epoch, frame.origin_seq = batch.source.epoch, batch.source.sequence
     else:
@@ -812,7 +813,7 @@ cdef int _roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
         if result == 0 and core.log.size[segno] >= KN_SEGMENT_HEADER + room + 8:
             break
     if result == 0:
-        result = log_activate(&core.log, segno, start.txn + 1, now_microseconds() * 2654435761u + segno)
+        result = log_activate(&core.log, segno, start.seq + 1, now_microseconds() * 2654435761u + segno)
     start.segno, start.log_end = segno, KN_SEGMENT_HEADER
     return result
 
@@ -830,7 +831,7 @@ cdef int _commit_locked(Core* core, Batch* batch) noexcept nogil:
     cdef int result
     failpoint(AT_LOCKED)
     read_published(&core.shared.head, &start)
-    batch.seq = start.txn
+    batch.txn = start.txn
     if core.shared.poisoned:
         return -EROFS
     if batch.names_generation != start.names_generation:
@@ -852,7 +853,7 @@ cdef int _commit_locked(Core* core, Batch* batch) noexcept nogil:
             result = _write_frame(core, &txn)
         if result == 0:
             _publish_head(core, &txn.meta)
-            batch.seq = txn.id
+            batch.txn = txn.id
             core.shared.commits += 1
         txn_end(&txn)
         break
@@ -862,7 +863,7 @@ cdef int _commit_locked(Core* core, Batch* batch) noexcept nogil:
 
 cdef int core_commit(Core* core, Batch* batch, int milliseconds) noexcept nogil:
     """Applies the batch and writes its frame; nothing is durable yet. A Verdict, or a negative errno with nothing changed.
-    `batch.seq` is what core_sync must be called with before a reply leaves, also when the verdict is NOTHING."""
+    `batch.txn` is what core_sync must be called with before a reply leaves, also when the verdict is NOTHING."""
     cdef int result = lock(&core.shared.writer, milliseconds)
     if result < 0:
         return result
@@ -891,7 +892,7 @@ cdef int _sync_locked(Core* core) noexcept nogil:
         return result
     failpoint(AT_SYNCED)
     publish(&core.shared.visible, &candidate)
-    kn_store64(&core.shared.synced_seq, candidate.txn)
+    kn_store64(&core.shared.synced_txn, candidate.txn)
     core.shared.syncs += 1
     if core.doorbell != NULL:
         kn_add32(&core.doorbell.word, 1)
@@ -901,19 +902,19 @@ cdef int _sync_locked(Core* core) noexcept nogil:
     return 0
 
 
-cdef int core_sync(Core* core, uint64_t seq, int milliseconds) noexcept nogil:
-    """Returns when the transaction is on disk and visible. One caller does the fdatasync; the others sleep until it has
+cdef int core_sync(Core* core, uint64_t txn, int milliseconds) noexcept nogil:
+    """Returns when the state is on disk and visible. One caller does the fdatasync; the others sleep until it has
     ended, and are woken together. They sleep in short spells because a holder may die."""
     cdef uint64_t deadline = now_microseconds() + <uint64_t>milliseconds * 1000
     cdef uint32_t seen
     cdef int result
-    while kn_load64(&core.shared.synced_seq) < seq:
+    while kn_load64(&core.shared.synced_txn) < txn:
         seen = kn_load32(&core.shared.sync_word)
-        if kn_load64(&core.shared.synced_seq) >= seq:
+        if kn_load64(&core.shared.synced_txn) >= txn:
             return 0
         if try_lock(&core.shared.syncer):
             result = 0
-            if kn_load64(&core.shared.synced_seq) < seq:
+            if kn_load64(&core.shared.synced_txn) < txn:
                 result = _sync_locked(core)
             unlock(&core.shared.syncer)
             kn_add32(&core.shared.sync_word, 1)
@@ -942,7 +943,7 @@ cdef int _replay_frame(Core* core, Txn* txn, uint32_t segno, uint32_t offset) no
         if result < 0:
             return result
         at += op_length(op)
-    txn.meta.segno, txn.meta.log_end, txn.meta.txn = segno, end, frame.seq
+    txn.meta.segno, txn.meta.log_end = segno, end
     return _apply_header(txn, frame)
 
 
@@ -983,7 +984,7 @@ cdef int _replay_segment(Core* core, Txn* txn, uint32_t segno, uint32_t offset, 
     when a later frame promised that it was on disk, damage: -EIO. After a torn tail nothing more is written into this
     segment: what lies there could look like the next frame."""
     cdef int result = 0
-    while result == 0 and offset < core.log.size[segno] and _frame_is_whole(core, segno, offset, txn.meta.txn + 1):
+    while result == 0 and offset < core.log.size[segno] and _frame_is_whole(core, segno, offset, txn.meta.seq + 1):
         bad_offset[0] = offset
         result = _replay_frame(core, txn, segno, offset)
         offset = txn.meta.log_end
@@ -1008,7 +1009,6 @@ cdef int core_replay(Core* core, kn_meta* meta, uint32_t* bad_segno, uint32_t* b
     cdef uint32_t offset = meta.log_end if meta.segno else KN_SEGMENT_HEADER
     cdef int result = 0
     txn_begin(&txn, &core.pager, meta)
-    txn.meta.txn = meta.txn
     memset(core.tree_states, UNOPENED, core.tree_room)
     while segno < SEGMENTS:
         bad_segno[0], bad_offset[0] = segno, offset
@@ -1018,7 +1018,7 @@ cdef int core_replay(Core* core, kn_meta* meta, uint32_t* bad_segno, uint32_t* b
             break
         if result < 0 or not has_header(&core.log, segno):
             break
-        if offset == KN_SEGMENT_HEADER and segment_header(&core.log, segno).first_seq != txn.meta.txn + 1:
+        if offset == KN_SEGMENT_HEADER and segment_header(&core.log, segno).first_seq != txn.meta.seq + 1:
             result = -EIO if _promise_beyond(core, segno, KN_SEGMENT_HEADER) else 0
             break
         result = _replay_segment(core, &txn, segno, offset, bad_offset)

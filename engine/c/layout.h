@@ -38,7 +38,8 @@ typedef struct {
 
 /* ---- the state of a table after one transaction ------------------------------------------------------------------ */
 typedef struct {
-    uint64_t txn;       /* sequence number of the last transaction, also the id of the pages it made */
+    uint64_t txn;       /* number of this state, one more with every publication; also the id of the pages it made */
+    uint64_t seq;       /* sequence number of the last transaction in the log */
     uint64_t version;   /* hybrid clock, microseconds: the largest version given or applied */
     uint64_t local_seq; /* last origin_seq given to a transaction of this node, in local_epoch */
     uint32_t local_epoch, reserved;
@@ -144,15 +145,15 @@ typedef struct {
     pthread_mutex_t syncer __attribute__((aligned(64)));
     kn_published head;    /* applied */
     kn_published visible; /* on disk: what readers may use */
-    uint64_t synced_seq __attribute__((aligned(64)));
-    uint64_t checkpoint, pending_checkpoint; /* transactions whose pages must stay; 0 = none */
+    uint64_t synced_txn __attribute__((aligned(64))); /* number of the visible state */
+    uint64_t checkpoint, pending_checkpoint; /* states whose pages must stay; 0 = none */
     uint32_t poisoned;     /* errno of the fdatasync that failed; the table is read-only */
     uint32_t reader_limit; /* slots ever used: scans stop there */
     uint64_t index_pages;  /* pages allocated in index.kbt */
     uint64_t commits, syncs; /* counters */
     uint32_t sync_word;      /* futex: moves when a sync has ended */
     uint32_t checkpoint_segno, checkpoint_offset; /* where replay would begin */
-    uint32_t reserved;
+    uint32_t checkpoint_page;                     /* which of the two slots holds it */
     kn_reader readers[KN_READERS] __attribute__((aligned(64)));
     kn_free_page young[KN_RING], old[KN_RING];
 } kn_shared;
@@ -164,7 +165,7 @@ typedef struct { /* <root>/node.shm: one word that moves with every commit on th
 
 _Static_assert(sizeof(kn_page) == 32, "page header");
 _Static_assert(sizeof(kn_tree) == 16, "tree");
-_Static_assert(sizeof(kn_meta) == 168, "meta");
+_Static_assert(sizeof(kn_meta) == 176, "meta");
 _Static_assert(sizeof(kn_frame) == 56, "frame header");
 _Static_assert(sizeof(kn_op) == 40, "operation header");
 _Static_assert(sizeof(kn_reader) == 64, "reader slot");

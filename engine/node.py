@@ -1,0 +1,138 @@
+"""The node process: everything a node does by itself, `python -m engine.node --root DIR [--PARAM value]…`.
+
+It holds the maintenance lock, looks after the tables, runs replication when clustering is enabled, and serves the
+control socket. Under a supervisor it is one process of several; alone it is a node without the HTTP API.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import engine
+from engine import configuration, control, logs
+from engine.configuration import Configuration
+from engine.process import CannotStart, Exit, die_with, explanation, status_of
+
+LOCK_NAME = "maintenance.lock"
+MAINTENANCE_INTERVAL = 1.0  # seconds
+LOCK_PATIENCE = 10.0  # seconds to wait for a predecessor, or an embedded process at maintenance, to let go
+
+log = logging.getLogger("engine.node")  # not __name__, which is __main__ in the process itself
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a node process until SIGTERM or SIGINT; gives its exit status."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        given = configuration.parse_arguments(sys.argv[1:] if arguments is None else arguments)
+        parent = given.pop("parent", None)
+        if parent is not None:
+            die_with(int(parent))
+        root = _root(given)
+        with _maintenance_lock(root, stopping):
+            serve(root, _configuration(root, given), stopping)
+    except (engine.KennelError, CannotStart) as error:
+        print(f"kennel: {explanation(error)}", file=sys.stderr)
+        return status_of(error)
+    return Exit.OK
+
+
+def serve(root: Path, settings: Configuration, stopping: threading.Event) -> None:
+    """Open the node and be its node process until `stopping` is set."""
+    logs.configure(settings, "node")
+    started = time.monotonic()
+    with engine.open_node(root) as node:
+        replication = _replication(node, settings)
+        operations: dict[str, control.Operation] = {
+            "status": lambda body: _status(started),
+            "routes_changed": lambda body: None,
+        }
+        if replication is not None:
+            operations |= replication.operations()
+        server = control.Server(root, operations)
+        thread = threading.Thread(target=server.serve, name="control-accept", daemon=True)
+        thread.start()
+        try:
+            while not stopping.wait(MAINTENANCE_INTERVAL):
+                _maintain(node)
+        finally:
+            server.close()
+            if replication is not None:
+                replication.close()
+
+
+def _replication(node: engine.Node, settings: Configuration) -> Any:
+    if not settings.get("clustering.enabled"):
+        return None
+    from engine import replication  # here: a node without a cluster needs no ZeroMQ
+
+    return replication.start(node, settings)
+
+
+def _maintain(node: engine.Node) -> None:
+    """Look after the tables; a table in trouble must not end replication and control."""
+    try:
+        node.maintain()
+    except engine.KennelError:
+        log.exception("maintenance failed; it will be tried again")
+
+
+def _status(started: float) -> dict[str, Any]:
+    return {"pid": os.getpid(), "uptime": time.monotonic() - started, "version": engine.__version__}
+
+
+def _root(given: dict[str, str]) -> Path:
+    named = given.pop("root", None) or given.pop("rootpath", None)
+    if not named:
+        raise CannotStart(Exit.USAGE, "python -m engine.node needs --root DIR")
+    root = Path(named).expanduser().absolute()
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise engine.RootError(f"{root} cannot be used: {error.strerror}") from error
+    return root
+
+
+def _configuration(root: Path, given: dict[str, str]) -> Configuration:
+    unknown = configuration.unknown_parameters(given)
+    if unknown:
+        raise CannotStart(Exit.USAGE, f"unknown parameter --{unknown[0]}")
+    return configuration.change(root, given) if given else Configuration.load(root)
+
+
+@contextlib.contextmanager
+def _maintenance_lock(root: Path, stopping: threading.Event) -> Iterator[None]:
+    """Hold the lock that makes this process the node process of `root`."""
+    descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while not _locked(descriptor):
+            if time.monotonic() > deadline or stopping.wait(0.02):
+                raise CannotStart(Exit.HELD, f"another process has {root} in its hands")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

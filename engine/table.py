@@ -1,0 +1,245 @@
+"""A table: writes of whole requests, and single reads.
+
+One request is one transaction. It returns when it is as durable as `storage.durability` says, and is visible to every
+later read on the node, in whatever process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine import search
+from engine.acceptance import accept, accept_keys, attributes_in
+from engine.catalog import TIMES, Attribute, Catalog, TableDefinition
+from engine.errors import AttributeExists, InvalidName, InvalidRecord, InvalidSearch, NoSuchTable
+from engine.feed import Feed
+from engine.history import History, Transaction
+from engine.names import check_attributes
+from engine.store import Store
+from engine.view import View
+
+MAX_ATTRIBUTES = 10_000
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """The keys of a write in the order of the request, and the version (µs) that its records now have."""
+
+    written: list[Any]
+    skipped: list[Any]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes on disk."""
+
+    log_bytes: int
+    index_bytes: int
+
+
+class Table:
+    """One table of an open node. Safe for threads. NoSuchTable once it is dropped, Closed once the node is."""
+
+    def __init__(
+        self, definition: TableDefinition, store: Store, catalog: Catalog, node_id: str = "", node_name: str = ""
+    ) -> None:
+        self.id = definition.id
+        self.schema = definition.schema
+        self.name = definition.name
+        self.primary_key = definition.primary_key
+        self._store = store
+        self._catalog = catalog
+        self._history = History(store)
+        self._reading_log = threading.Lock()
+        self.feed = Feed(store, node_id, node_name)  # what replication reads and writes
+
+    def __repr__(self) -> str:
+        return f"<Table {self.schema}.{self.name}>"
+
+    @property
+    def definition(self) -> TableDefinition:
+        """What the catalog now says of this table. NoSuchTable, Closed."""
+        definition = self._catalog.listing().by_id.get(self.id)
+        if definition is None:
+            raise NoSuchTable(self.schema, self.name)
+        return definition
+
+    # --- writing
+
+    def insert(self, records: Sequence[Record], *, user: str | None = None) -> WriteResult:
+        """Add records; those whose key is there already are skipped. A record without a key gets a random UUID."""
+        return self._write("insert", records, user)
+
+    def update(self, records: Sequence[Record], *, user: str | None = None, at: View | None = None) -> WriteResult:
+        """Change the given attributes of records; unknown keys are skipped.
+
+        With `at` (a view of this table) the write is refused with Conflict if one of the records changed after it.
+        """
+        return self._write("update", records, user, at)
+
+    def upsert(self, records: Sequence[Record], *, user: str | None = None) -> WriteResult:
+        """Change the given attributes of records that are there, add the others."""
+        return self._write("upsert", records, user)
+
+    def delete(self, keys: Sequence[Any], *, user: str | None = None, at: View | None = None) -> WriteResult:
+        """Remove records; unknown keys are skipped. `at` as in `update`."""
+        return self._commit("delete", accept_keys(keys), user, at)
+
+    def create_attribute(self, name: str, user: str | None = None) -> None:
+        """Make an attribute known before a record has it. AttributeExists, InvalidName."""
+        definition = self.definition
+        check_attributes([name])
+        if any(attribute.name == name for attribute in self.attributes()):
+            raise AttributeExists(self.schema, self.name, name)
+        if definition.attributes:
+            self._redeclare(definition, (*definition.attributes, Attribute(name, indexed=False)))
+        elif not self._store.create_attribute(name, user):  # somebody else was first
+            raise AttributeExists(self.schema, self.name, name)
+
+    def drop_attribute(self, name: str, user: str | None = None) -> None:
+        """Remove an attribute from the table and its values from all records; one that is not there is no error."""
+        definition = self.definition
+        if name == self.primary_key:
+            raise InvalidName("You cannot drop a hash attribute")
+        if name in TIMES:
+            raise InvalidName(f"cannot drop internal timestamp attribute: {name}")
+        self._store.drop_attribute(name, user)
+        remaining = tuple(attribute for attribute in definition.attributes if attribute.name != name)
+        if remaining != definition.attributes:
+            self._redeclare(definition, remaining)
+
+    # --- reading
+
+    def attributes(self) -> list[Attribute]:
+        """The primary key, the two times, then the others by first appearance; as declared if schema-defined."""
+        definition = self.definition
+        if definition.attributes:
+            return list(definition.attributes)
+        names = (*TIMES, *self._store.attribute_names())
+        return [Attribute(self.primary_key, is_primary_key=True), *map(Attribute, names)]
+
+    def view(self) -> View:
+        """The table at this point; close it, or use it as a context manager."""
+        return View(self.definition, self._store.view())
+
+    def has_moved_on(self, view: View) -> bool:
+        """Whether the table was written since the view was opened."""
+        return self._store.generation != view.seq
+
+    def transactions(self, after: int = 0, limit: int = 1000) -> list[Transaction]:
+        """The log after a sequence number, in the order of commit, each change with the record before it."""
+        with self._reading_log:
+            return self._history.read(after, limit=limit, previous=True)
+
+    def get(self, key: Any) -> Record | None:
+        with self.view() as view:
+            return view.get(key)
+
+    def get_many(self, keys: Sequence[Any]) -> list[Record]:
+        """The records of these keys in this order; unknown keys are left out."""
+        with self.view() as view:
+            return view.get_many(keys)
+
+    def search(
+        self,
+        attribute: str,
+        comparator: str,
+        value: Any,
+        *,
+        limit: int | None = None,
+        offset: int = 0,
+        reverse: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[Record]:
+        """Records in the order of the attribute's index; comparators of search_by_conditions, long or short.
+
+        All of one snapshot, which is held until the iterator ends or is closed. InvalidSearch, UnknownAttribute.
+        """
+        view = self.view()
+        try:
+            found = search.search(
+                view, attribute, comparator, value, limit=limit, offset=offset, reverse=reverse, columns=columns
+            )
+        except BaseException:
+            view.close()
+            raise
+        return _closing_after(found, view)
+
+    def count(self, attribute: str | None = None, comparator: str | None = None, value: Any = None) -> int:
+        """How many records there are, or how many a search would find."""
+        with self.view() as view:
+            if attribute is None:
+                return view.count()
+            if comparator is None:
+                raise InvalidSearch(f"Search condition for {attribute} must have a comparator")
+            return search.count(view, attribute, comparator, value)
+
+    def last_updated(self) -> float | None:
+        """When the table was last written, in milliseconds; None before the first write."""
+        with self.view() as view:
+            return view.version / 1000 if view.version else None
+
+    def sizes(self) -> Sizes:
+        directory = self._catalog.directory_of(self.definition)
+        files = [(path.suffix, path.stat().st_size) for path in directory.iterdir()]
+        return Sizes(
+            log_bytes=sum(size for suffix, size in files if suffix == ".log"),
+            index_bytes=sum(size for suffix, size in files if suffix == ".kbt"),
+        )
+
+    # --- inside
+
+    def _write(self, kind: str, records: Sequence[Record], user: str | None, at: View | None = None) -> WriteResult:
+        definition = self.definition
+        accepted = accept(definition, kind, records, lambda key: self.get(key) is not None)
+
+        names_checked = False
+
+        def check_name(_: str) -> None:
+            """Called for each new attribute; the first call looks at the whole request, to name all that is wrong."""
+            nonlocal names_checked
+            if not names_checked:
+                self._check_new_names(accepted)
+                names_checked = True
+
+        return self._commit(kind, accepted, user, at, check_name)
+
+    def _check_new_names(self, records: list[Record]) -> None:
+        known = {self.primary_key, *TIMES, *self._store.attribute_names()}
+        new = [name for name in attributes_in(records) if name not in known]
+        check_attributes(new)
+        if len(known) + len(new) > MAX_ATTRIBUTES:
+            raise InvalidRecord(f"a table cannot have more than {MAX_ATTRIBUTES} attributes")
+
+    def _commit(
+        self,
+        kind: str,
+        what: list[Any],
+        user: str | None,
+        at: View | None,
+        check_name: Callable[[str], None] | None = None,
+    ) -> WriteResult:
+        snapshot = None if at is None else at.snapshot
+        written, skipped, version = self._live_store().write(kind, what, user=user, at=snapshot, check_name=check_name)
+        return WriteResult(written, skipped, version)
+
+    def _live_store(self) -> Store:
+        """The files of the table while the catalog knows it; a dropped one must not take writes."""
+        if self.id not in self._catalog.listing().by_id:
+            raise NoSuchTable(self.schema, self.name)
+        return self._store
+
+    def _redeclare(self, definition: TableDefinition, attributes: tuple[Attribute, ...]) -> None:
+        self._catalog.redefine(dataclasses.replace(definition, attributes=attributes))
+
+
+def _closing_after(found: Iterator[Record], view: View) -> Iterator[Record]:
+    with view:
+        yield from found
