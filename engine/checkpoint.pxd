@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t
 
 from engine.layout cimport kn_meta
-from engine.transaction cimport Core
+from engine.core cimport Core
 
 
 cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcept nogil

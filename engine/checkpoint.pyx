@@ -15,7 +15,7 @@ from engine.layout cimport (
     kn_store64, kn_tree, KN_RING,
 )
 from engine.posix cimport EIO, ENOMEM, errno, fstat, pread, stat_result
-from engine.transaction cimport Core
+from engine.core cimport Core
 from engine.vfs cimport AT_CHECKPOINT, data_sync, failpoint, memory_sync, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free

@@ -18,7 +18,7 @@ from engine.layout cimport (
 from engine.log cimport has_header, log_map, op_at, segment_header
 from engine.record cimport decode_record
 from engine.store cimport Store
-from engine.transaction cimport op_is_sound, op_length
+from engine.core cimport op_is_sound, op_length
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 

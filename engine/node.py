@@ -25,7 +25,7 @@ from engine.process import CannotStart, Exit, die_with, explanation, status_of
 
 LOCK_NAME = "maintenance.lock"
 MAINTENANCE_INTERVAL = 1.0  # seconds
-LOCK_PATIENCE = 10.0  # seconds to wait for a predecessor, or an embedded process at maintenance, to let go
+LOCK_PATIENCE = 5.0  # seconds to wait for a predecessor, or an embedded process at maintenance, to let go
 
 log = logging.getLogger("engine.node")  # not __name__, which is __main__ in the process itself
 

@@ -20,7 +20,7 @@ from engine.keys cimport (
 from engine.layout cimport KN_FIRST_PAGE, KN_IDLE, kn_load64, kn_locator, kn_meta, kn_op, kn_tree
 from engine.record cimport Field, decode_columns, decode_record, record_count, record_fields
 from engine.store cimport Store
-from engine.transaction cimport CREATED_TIME, FIRST_ATTRIBUTE, PRIMARY_KEY, UPDATED_TIME, attribute_tree
+from engine.core cimport CREATED_TIME, FIRST_ATTRIBUTE, PRIMARY_KEY, UPDATED_TIME, attribute_tree
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy

@@ -5,7 +5,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from engine.doorbell cimport Doorbell
 from engine.layout cimport kn_meta, kn_op
 from engine.shared cimport Coordination
-from engine.transaction cimport Core
+from engine.core cimport Core
 
 
 cdef class Store:

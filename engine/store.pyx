@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from engine.btree cimport Cursor, cursor_key, cursor_next, cursor_seek, pager_close, pager_map, pager_open, tree_get
 from engine.checkpoint cimport read_checkpoint, release_unreachable, write_checkpoint
+from engine.core cimport FIRST_ATTRIBUTE, Core, core_close, op_is_sound
 from engine.doorbell cimport Doorbell
 from engine.keys cimport encode_key
 from engine.layout cimport (
@@ -23,11 +24,11 @@ from engine.layout cimport (
 )
 from engine.log cimport log_map, log_open, log_prepare, op_at, segment_size
 from engine.record cimport encode_record
+from engine.recovery cimport core_replay
 from engine.shared cimport Coordination, begin_read, publish, read_published
 from engine.transaction cimport (
-    ADVANCE, COMMITTED, CONFLICT, DONE, DUPLICATE, FIRST_ATTRIBUTE, GAP, INSERT, INTRODUCE, NOTHING, REMOVE,
-    REPLICATE_PUT, REPLICATE_REMOVE, STALE_NAMES, TOO_LARGE, UPDATE, UPSERT, WITHDRAW, Batch, Core, Intent, Operation, Source,
-    core_close, core_commit, core_replay, core_sync, op_is_sound,
+    ADVANCE, COMMITTED, CONFLICT, DONE, DUPLICATE, GAP, INSERT, INTRODUCE, NOTHING, REMOVE, REPLICATE_PUT, REPLICATE_REMOVE,
+    STALE_NAMES, TOO_LARGE, UPDATE, UPSERT, WITHDRAW, Batch, Intent, Operation, Source, core_commit, core_sync,
 )
 from engine.vfs cimport close_file
 from libc.stdint cimport uint8_t, uint32_t, uint64_t

@@ -1,0 +1,13 @@
+"""What an operation of the log does to the trees."""
+
+from libc.stdint cimport uint32_t
+
+from engine.btree cimport Txn
+from engine.core cimport Core
+from engine.layout cimport kn_frame, kn_op
+
+
+cdef void forget_trees(Core* core) noexcept nogil
+cdef int store_trees(Core* core, Txn* txn) noexcept nogil
+cdef int apply_op(Core* core, Txn* txn, const kn_op* op, uint32_t segno, uint32_t offset) noexcept nogil
+cdef int apply_header(Txn* txn, const kn_frame* frame) noexcept nogil
