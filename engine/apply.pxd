@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from engine.btree cimport Txn
+from engine.pager cimport Txn
 from engine.core cimport Core
 from engine.layout cimport kn_frame, kn_op
 

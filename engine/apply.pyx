@@ -13,7 +13,8 @@ Numbers in keys are big endian. A dropped attribute keeps its number and loses i
 Functions return 0 or a negative errno, unless they say otherwise.
 """
 
-from engine.btree cimport Txn, tree_delete, tree_discard, tree_get, tree_insert
+from engine.btree cimport tree_delete, tree_discard, tree_get, tree_insert
+from engine.pager cimport Txn
 from engine.core cimport (
     CREATED_TIME, UPDATED_TIME, Core, attribute_tree, big16, big32, locate, op_body, op_key, op_length,
 )

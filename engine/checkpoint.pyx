@@ -9,7 +9,9 @@ After a power cut the newest slot whose checksum holds is where replay begins. A
 A slot names the file it was written to: in a copy, pages and slot need not belong together, so recovery starts from nothing.
 """
 
-from engine.btree cimport Cursor, cursor_next, cursor_seek, cursor_value, pager_map, tree_check
+from engine.btree cimport tree_check
+from engine.cursor cimport Cursor, cursor_next, cursor_seek, cursor_value
+from engine.pager cimport pager_map
 from engine.layout cimport (
     KN_FIRST_PAGE, KN_FORMAT, KN_NOT_INDEXED, KN_PAGE_SIZE, kn_checkpoint, kn_crc32c, kn_free_page, kn_meta, kn_shared,
     kn_store64, kn_tree, KN_RING,

@@ -167,7 +167,7 @@ def _equals(attribute: str, value: Any, is_key: bool) -> Condition:
     if is_key:
         return _key_equals(attribute, value)
     ranges = (keys.equal(value),)
-    # A null among the elements of an array is not what someone looks for who looks for null.
+    # Who looks for null looks for records whose value is null, not for arrays with a null among their elements.
     return Condition(attribute, ranges, lambda given: identical(given, value), keys.exact(value), value is not None)
 
 
@@ -216,32 +216,39 @@ def _starts_with(attribute: str, value: Any, is_key: bool) -> Condition:
 
 
 def _greater_than(attribute: str, value: Any, is_key: bool) -> Condition:
-    least = order(value)
+    least = _end(attribute, value, is_key)
     return _range(attribute, (value,), is_key, keys.above, lambda place: place > least)
 
 
 def _greater_than_equal(attribute: str, value: Any, is_key: bool) -> Condition:
-    least = order(value)
+    least = _end(attribute, value, is_key)
     return _range(attribute, (value,), is_key, keys.at_least, lambda place: place >= least)
 
 
 def _less_than(attribute: str, value: Any, is_key: bool) -> Condition:
-    most = order(value)
+    most = _end(attribute, value, is_key)
     return _range(attribute, (value,), is_key, keys.below, lambda place: place < most)
 
 
 def _less_than_equal(attribute: str, value: Any, is_key: bool) -> Condition:
-    most = order(value)
+    most = _end(attribute, value, is_key)
     return _range(attribute, (value,), is_key, keys.at_most, lambda place: place <= most)
 
 
 def _between(attribute: str, value: Any, is_key: bool) -> Condition:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise InvalidSearch(f"Search condition for {attribute} must have an array of two values")
-    least, most = map(order, value)
+    least, most = (_end(attribute, end, is_key) for end in value)
     if least > most:
         return _nothing(attribute)
     return _range(attribute, tuple(value), is_key, keys.between, lambda place: least <= place <= most)
+
+
+def _end(attribute: str, value: Any, is_key: bool) -> tuple[Any, ...]:
+    """The place of one end of a range."""
+    if isinstance(value, dict) or (isinstance(value, list) and not is_key):
+        raise InvalidSearch(f"Search condition for {attribute} must have a value that can be ordered")
+    return order(value)
 
 
 def _range(
@@ -252,8 +259,6 @@ def _range(
     holds: Callable[[tuple[Any, ...]], bool],
 ) -> Condition:
     """A condition on the place of a value. Ends that the index cuts leave some values to be compared."""
-    if any(isinstance(end, dict) or (isinstance(end, list) and not is_key) for end in ends):
-        raise InvalidSearch(f"Search condition for {attribute} must have a value that can be ordered")
     found = bounds(*ends) if is_key else bounds(*ends) & SCALARS
     decided = all(map(keys.exact, ends))
     return Condition(

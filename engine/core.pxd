@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from engine.btree cimport Pager
+from engine.pager cimport Pager
 from engine.layout cimport kn_doorbell, kn_meta, kn_op, kn_shared, kn_tree
 from engine.log cimport Log
 

@@ -1,6 +1,7 @@
 """Where the operation at a place of the log is, which tree is whose, and the end of it all."""
 
-from engine.btree cimport pager_close, tree_get
+from engine.btree cimport tree_get
+from engine.pager cimport pager_close
 from engine.layout cimport KN_NOT_INDEXED, kn_crc32c, kn_meta, kn_op, kn_tree
 from engine.log cimport log_close, log_map, op_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t

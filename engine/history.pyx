@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from engine.btree cimport Cursor, cursor_key, cursor_next, cursor_seek, cursor_value
+from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_seek, cursor_value
 from engine.keys cimport decode_key
 from engine.layout cimport (
     KN_DELETE, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_tombstone,
@@ -86,6 +86,8 @@ cdef class History:
         size = 0
         self.store.begin(&meta, False, &slot)
         try:
+            if after >= meta.seq:  # nothing to find, and in a new table not even a frame to start from
+                return found
             segno, offset = self._place(after, &meta)
             while len(found) < limit and size < max_bytes and after < meta.seq:
                 self._map(segno)

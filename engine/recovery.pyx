@@ -5,7 +5,7 @@ commit; the log ends where no whole frame follows.
 """
 
 from engine.apply cimport apply_header, apply_op, forget_trees, store_trees
-from engine.btree cimport Txn, return_spares, txn_begin, txn_end
+from engine.pager cimport Txn, return_spares, txn_begin, txn_end
 from engine.core cimport Core, op_is_sound, op_length
 from engine.layout cimport KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_meta, kn_op
 from engine.log cimport SEGMENTS, has_header, log_map, op_at, segment_header

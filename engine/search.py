@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from engine import keys
 from engine.conditions import (
@@ -36,9 +36,7 @@ from engine.conditions import (
 )
 from engine.errors import InvalidSearch, NoSuchAttribute, UnknownAttribute
 from engine.keys import Bounds
-
-if TYPE_CHECKING:
-    from engine.view import View
+from engine.view import View
 
 # How many index entries can be walked in the time that it takes to find and read one record.
 ENTRIES_PER_RECORD = 8

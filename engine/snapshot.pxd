@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from engine.btree cimport Cursor
+from engine.cursor cimport Cursor
 from engine.layout cimport kn_meta, kn_op, kn_tree
 from engine.store cimport Store
 

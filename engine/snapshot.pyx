@@ -10,9 +10,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 cimport cython
-from engine.btree cimport (
-    Cursor, cursor_key, cursor_next, cursor_previous, cursor_rank, cursor_seek, cursor_value, tree_check, tree_get, tree_rank,
-)
+from engine.btree cimport tree_check, tree_get, tree_rank
+from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_previous, cursor_rank, cursor_seek, cursor_value
 from engine.keys cimport (
     MAX_KEY, MAX_VALUE_KEY, decode_key, element_key_from_json, encode_key, json_array_next, key_from_double, key_from_json,
     key_length,

@@ -14,7 +14,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from engine.btree cimport Cursor, cursor_key, cursor_next, cursor_seek, pager_close, pager_map, pager_open, tree_get
+from engine.btree cimport tree_get
+from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_seek
+from engine.pager cimport pager_close, pager_map, pager_open
 from engine.checkpoint cimport read_checkpoint, release_unreachable, write_checkpoint
 from engine.core cimport FIRST_ATTRIBUTE, Core, core_close, op_is_sound
 from engine.doorbell cimport Doorbell

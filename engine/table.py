@@ -125,6 +125,13 @@ class Table:
         names = (*TIMES, *self._store.attribute_names())
         return [Attribute(self.primary_key, is_primary_key=True), *map(Attribute, names)]
 
+    def attribute_names(self) -> list[str]:
+        """The names of `attributes`, at a fraction of its cost."""
+        definition = self.definition
+        if definition.attributes:
+            return [attribute.name for attribute in definition.attributes]
+        return [self.primary_key, *TIMES, *self._store.attribute_names()]
+
     def view(self) -> View:
         """The table at this point; close it, or use it as a context manager."""
         return View(self.definition, self._store.view())

@@ -9,9 +9,9 @@ If the frame does not fit into the rest of the segment the transaction is thrown
 """
 
 from engine.apply cimport apply_header, apply_op, forget_trees, store_trees
-from engine.btree cimport (
-    Cursor, Txn, cursor_key, cursor_seek, pager_map, return_spares, tree_get, txn_begin, txn_end,
-)
+from engine.btree cimport tree_get
+from engine.cursor cimport Cursor, cursor_key, cursor_seek
+from engine.pager cimport Txn, pager_map, return_spares, txn_begin, txn_end
 from engine.core cimport Core, big16, big32, locate, op_body, op_length
 from engine.layout cimport (
     KN_ATTRIBUTE, KN_DELETE, KN_DROP_ATTRIBUTE, KN_MARK, KN_ORIGIN, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, KN_USER,

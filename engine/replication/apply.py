@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+from engine.catalog import SYSTEM
 from engine.errors import InvalidRequest, NotFound, TableExists
 from engine.feed import RemoteTransaction, Writer
 from engine.history import Change, Image, Transaction
@@ -108,7 +109,9 @@ class Storage:
     # --- tables ---
 
     def _table(self, stream: Stream, table_id: str | None = None) -> Any:
-        """NotFound when there is none, or when it is not the one meant."""
+        """NotFound when there is none, or when it is not the one meant. What the node keeps for itself is none."""
+        if stream.schema == SYSTEM:
+            raise NotFound("The system schema does not replicate")
         table = self._node.table(*stream)
         if table_id is not None and table.id != table_id:
             raise NotFound(f"Table '{stream.schema}.{stream.table}' was made anew; subscribe again")

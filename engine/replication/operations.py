@@ -256,7 +256,7 @@ def spell_out(seconds: float) -> str:
 
 def cluster_network(core: Protocol, body: Mapping[str, Any]) -> Steps:
     """Every node that answers in time, this one first."""
-    timeout = requests.seconds(body, "timeout", SURVEY_TIMEOUT, MAX_SURVEY_TIMEOUT)
+    timeout = requests.seconds(body, "timeout", SURVEY_TIMEOUT)
     without_connected, without_routes = requests.flag(body, "connected_nodes"), requests.flag(body, "routes")
     found = yield from members(core, core.new_survey(), [], timeout)
     nodes = []
@@ -276,6 +276,7 @@ def members(core: Protocol, survey: str, asked: list[str], timeout: float) -> St
         return []
     targets = [session for uuid, session in sorted(core.sessions.items()) if uuid not in asked]
     known = [*asked, core.identity.uuid, *(session.card.uuid for session in targets)]
+    timeout = min(timeout, MAX_SURVEY_TIMEOUT)
     rest = timeout * HOP_MARGIN * 1000
     asks = [Ask(session, Survey(0, survey, known[:10_000], rest), timeout) for session in targets]
     answers = yield All([_asked(ask) for ask in asks])

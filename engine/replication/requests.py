@@ -87,7 +87,7 @@ def flag(body: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def seconds(body: Mapping[str, Any], name: str, default: float, largest: float) -> float:
+def seconds(body: Mapping[str, Any], name: str, default: float) -> float:
     """A time limit that is given in milliseconds."""
     value = body.get(name)
     if value is None:
@@ -96,7 +96,7 @@ def seconds(body: Mapping[str, Any], name: str, default: float, largest: float) 
         raise InvalidRequest(f"'{name}' must be a number")
     if value < 1:
         raise InvalidRequest(f"'{name}' must be greater than or equal to 1")
-    return min(value / 1000, largest)
+    return value / 1000
 
 
 def _subscription(item: Any, place: str) -> Request:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 ROWS_BYTES = 1 << 20
 RETRY_INTERVAL = 5.0
 MAX_OFFERS = 100_000
+MAX_QUESTIONS = 256  # of the peer's, under way
 
 
 class Session:
@@ -148,6 +149,10 @@ class Session:
 
     def _answer(self, request: int, steps: Steps) -> None:
         self._tasks = [task for task in self._tasks if not task.done]
+        if len(self._tasks) >= MAX_QUESTIONS:
+            steps.close()
+            self.send(Sorry(request, "Busy", "Too many questions at once."))
+            return
         self._tasks.append(self._core.tasks.start(self._answering(request, steps)))
 
     def _answering(self, request: int, steps: Steps) -> Steps:
@@ -172,8 +177,6 @@ class Session:
             mine = described.get(term.stream)
             if mine is not None and term.primary_key is not None and mine[1] != term.primary_key:
                 raise Conflict(operations.different_keys(term.stream))
-            if term.schema == "system":
-                raise InvalidRequest("the system schema does not replicate")
         known = [term for term in propose.terms if term.stream in described or term.primary_key is not None]
         yield from self._take_terms(known, described)
         self.settle()

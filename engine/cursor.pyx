@@ -1,0 +1,100 @@
+"""Cursors over the entries of a tree: by key, by rank, forward and backward.
+
+There are no sibling pointers; a cursor keeps its path. It is valid as long as its reader slot holds the tree's state.
+"""
+
+from engine.layout cimport kn_page, kn_tree
+from engine.page cimport LEAF_HEAD, branch_index, cell_at, child_of, count_below, lower_bound, read16
+from engine.pager cimport Pager, page_at
+from libc.stdint cimport uint8_t, uint64_t
+
+
+cdef void _descend(Cursor* cursor, int depth, bint to_the_end) noexcept nogil:
+    """Fills the path below `depth` with first (or last) children."""
+    cdef kn_page* page = page_at(cursor.pager, cursor.pgno[depth])
+    while page.level > 0:
+        depth += 1
+        cursor.pgno[depth] = child_of(cell_at(page, cursor.index[depth - 1]))
+        page = page_at(cursor.pager, cursor.pgno[depth])
+        cursor.index[depth] = page.count - 1 if to_the_end else 0
+
+
+cdef void _step(Cursor* cursor, int direction) noexcept nogil:
+    """Moves to the neighbouring leaf cell, climbing as far as needed; past the ends the cursor becomes invalid."""
+    cdef int depth = cursor.height - 1
+    cdef int index
+    while depth >= 0:
+        index = cursor.index[depth] + direction
+        if 0 <= index < page_at(cursor.pager, cursor.pgno[depth]).count:
+            cursor.index[depth] = index
+            _descend(cursor, depth, direction < 0)
+            return
+        depth -= 1
+    cursor.valid = False
+
+
+cdef void cursor_seek(Cursor* cursor, Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length) noexcept nogil:
+    """Stands on the first entry whose key is not below `key`, or becomes invalid."""
+    cdef kn_page* page
+    cdef bint exact
+    cdef int depth = 0
+    cursor.pager = pager
+    cursor.height = tree.height
+    cursor.valid = tree.root != 0
+    if not cursor.valid:
+        return
+    cursor.pgno[0] = tree.root
+    page = page_at(pager, tree.root)
+    while page.level > 0:
+        cursor.index[depth] = branch_index(page, key, key_length)
+        cursor.pgno[depth + 1] = child_of(cell_at(page, cursor.index[depth]))
+        depth += 1
+        page = page_at(pager, cursor.pgno[depth])
+    cursor.index[depth] = lower_bound(page, key, key_length, &exact)
+    if cursor.index[depth] == page.count:
+        cursor.index[depth] = page.count - 1
+        _step(cursor, 1)
+
+
+cdef void cursor_rank(Cursor* cursor, Pager* pager, const kn_tree* tree, uint64_t rank) noexcept nogil:
+    """Stands on the entry that has `rank` entries before it, or becomes invalid."""
+    cdef kn_page* page
+    cdef int depth = 0, index
+    cursor.pager = pager
+    cursor.height = tree.height
+    cursor.valid = rank < tree.entries
+    if not cursor.valid:
+        return
+    cursor.pgno[0] = tree.root
+    page = page_at(pager, tree.root)
+    while page.level > 0:
+        index = 0
+        while rank >= count_below(cell_at(page, index)):
+            rank -= count_below(cell_at(page, index))
+            index += 1
+        cursor.index[depth] = index
+        cursor.pgno[depth + 1] = child_of(cell_at(page, index))
+        depth += 1
+        page = page_at(pager, cursor.pgno[depth])
+    cursor.index[depth] = <int>rank
+
+
+cdef void cursor_next(Cursor* cursor) noexcept nogil:
+    _step(cursor, 1)
+
+
+cdef void cursor_previous(Cursor* cursor) noexcept nogil:
+    _step(cursor, -1)
+
+
+cdef const uint8_t* cursor_key(Cursor* cursor, int* key_length) noexcept nogil:
+    cdef kn_page* page = page_at(cursor.pager, cursor.pgno[cursor.height - 1])
+    cdef uint8_t* cell = cell_at(page, cursor.index[cursor.height - 1])
+    key_length[0] = read16(cell)
+    return cell + LEAF_HEAD
+
+
+cdef const uint8_t* cursor_value(Cursor* cursor) noexcept nogil:
+    cdef kn_page* page = page_at(cursor.pager, cursor.pgno[cursor.height - 1])
+    cdef uint8_t* cell = cell_at(page, cursor.index[cursor.height - 1])
+    return cell + LEAF_HEAD + read16(cell)

@@ -1,0 +1,44 @@
+"""The index file as pages: mapping, growing, making and freeing them."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from engine.layout cimport kn_meta, kn_page, kn_shared
+
+
+cdef enum:
+    CHUNK_BITS = 14             # pages per mapped chunk: 64 MiB
+    CHUNK_PAGES = 16384
+    CHUNKS = 65536              # 4 TiB of index per table
+
+
+cdef struct Pager:
+    int fd
+    uint8_t** chunks            # mapped on first use, never unmapped while the table is open
+    kn_shared* shared
+
+
+cdef struct Txn:
+    Pager* pager
+    kn_meta meta                # working copy; published by the commit
+    uint64_t id
+    uint64_t safe               # pages freed by transactions up to this one are read by nobody
+    bint safe_known
+    uint32_t* spare             # pages made and freed by this very transaction
+    int spares, spare_room
+
+
+cdef inline kn_page* page_at(Pager* pager, uint32_t pgno) noexcept nogil:
+    return <kn_page*>(pager.chunks[pgno >> CHUNK_BITS] + (<uint64_t>(pgno & (CHUNK_PAGES - 1)) << 12))
+
+
+cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil
+cdef void pager_close(Pager* pager) noexcept nogil
+cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil
+cdef int pager_grow(Pager* pager, uint64_t pages) noexcept nogil
+
+cdef void txn_begin(Txn* txn, Pager* pager, const kn_meta* meta) noexcept nogil
+cdef void txn_end(Txn* txn) noexcept nogil
+cdef void return_spares(Txn* txn) noexcept nogil
+cdef kn_page* new_page(Txn* txn, int* error) noexcept nogil
+cdef kn_page* writable_page(Txn* txn, kn_page* page, int* error) noexcept nogil
+cdef int free_page(Txn* txn, uint32_t pgno) noexcept nogil

@@ -1,0 +1,209 @@
+"""The index file `index.kbt` as pages: mapping, growing, making and freeing them.
+
+The file is mapped in chunks of 64 MiB by every process. A page is written only by the transaction that made it
+(`page.txn == txn.id`), while nobody else can reach it; a transaction that changes a page of an earlier one copies it first.
+
+Page reuse. A page made by transaction B and freed by F may be used again when no reader can reach it (F <= the oldest
+reader and F <= visible) and no checkpoint that recovery may start from holds it (for each: B > C or F <= C). Freed pages
+wait in two rings in shared memory, `young` for pages made after the last checkpoint, which are soon free again and still in
+the cache, `old` for the others. Ring positions are part of the published state: a writer that dies has taken nothing out.
+"""
+
+from engine.layout cimport (
+    KN_PAGE_SIZE, KN_RING, kn_free_page, kn_load64, kn_load_pointer, kn_meta, kn_page, kn_shared, kn_store64, kn_swap_pointer,
+)
+from engine.posix cimport ENOMEM, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, errno, mmap, munmap
+from engine.shared cimport oldest_reader
+from engine.vfs cimport AT_GROW, allocate, failpoint
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy, memset
+
+cdef enum:
+    FIRST_GROWTH = 64           # pages: 256 KiB, doubled up to a chunk
+
+
+cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil:
+    pager.fd = fd
+    pager.shared = shared
+    pager.chunks = <uint8_t**>calloc(CHUNKS, sizeof(uint8_t*))
+    return 0 if pager.chunks != NULL else -ENOMEM
+
+
+cdef void pager_close(Pager* pager) noexcept nogil:
+    cdef int index
+    if pager.chunks == NULL:
+        return
+    for index in range(CHUNKS):
+        if pager.chunks[index] == NULL:
+            break
+        munmap(pager.chunks[index], <size_t>CHUNK_PAGES * KN_PAGE_SIZE)
+    free(pager.chunks)
+    pager.chunks = NULL
+
+
+cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil:
+    """Makes every page below next_pgno addressable. A chunk may reach past the end of the file: nobody touches a page that
+    no published state names. Two threads may both map a chunk; one mapping is given back."""
+    cdef int chunk
+    cdef int last = <int>((next_pgno - 1) >> CHUNK_BITS)
+    cdef void* address
+    for chunk in range(last, -1, -1):
+        if kn_load_pointer(<void**>&pager.chunks[chunk]) != NULL:
+            return 0
+        address = mmap(NULL, <size_t>CHUNK_PAGES * KN_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, pager.fd,
+                       <long>chunk * CHUNK_PAGES * KN_PAGE_SIZE)
+        if address == MAP_FAILED:
+            return -errno
+        if not kn_swap_pointer(<void**>&pager.chunks[chunk], NULL, address):
+            munmap(address, <size_t>CHUNK_PAGES * KN_PAGE_SIZE)
+    return 0
+
+
+cdef int pager_grow(Pager* pager, uint64_t pages) noexcept nogil:
+    """Allocates blocks for at least `pages` pages, under the writer mutex. Ahead of use, because block allocation at
+    write-back would make the log's sync wait for index pages."""
+    cdef uint64_t have = pager.shared.index_pages
+    cdef uint64_t step
+    cdef int result
+    while have < pages:
+        step = have if have < CHUNK_PAGES else CHUNK_PAGES
+        if step < FIRST_GROWTH:
+            step = FIRST_GROWTH
+        result = failpoint(AT_GROW)
+        if result == 0:
+            result = allocate(pager.fd, have * KN_PAGE_SIZE, step * KN_PAGE_SIZE)
+        if result < 0:
+            return result
+        have += step
+        kn_store64(&pager.shared.index_pages, have)
+    return 0
+
+
+cdef void txn_begin(Txn* txn, Pager* pager, const kn_meta* meta) noexcept nogil:
+    memset(txn, 0, sizeof(Txn))
+    txn.pager = pager
+    memcpy(&txn.meta, meta, sizeof(kn_meta))
+    txn.id = meta.txn + 1
+    txn.meta.txn = txn.id
+
+
+cdef void txn_end(Txn* txn) noexcept nogil:
+    free(txn.spare)
+    txn.spare = NULL
+
+
+cdef inline bint _checkpoints_allow(kn_shared* shared, const kn_free_page* page) noexcept nogil:
+    cdef uint64_t durable = kn_load64(&shared.checkpoint)
+    cdef uint64_t pending = kn_load64(&shared.pending_checkpoint)
+    return (page.born > durable or page.freed <= durable) and (page.born > pending or page.freed <= pending)
+
+
+cdef void _push_old(Txn* txn, const kn_free_page* page) noexcept nogil:
+    """Room is counted from the published head position: what this transaction took out may have to be there again."""
+    cdef kn_meta* published = &txn.pager.shared.head.slot[txn.pager.shared.head.generation & 1]
+    if txn.meta.old_tail - published.old_head >= KN_RING:
+        txn.meta.leaked += 1
+        return
+    memcpy(&txn.pager.shared.old[txn.meta.old_tail % KN_RING], page, sizeof(kn_free_page))
+    txn.meta.old_tail += 1
+
+
+cdef void _push(Txn* txn, const kn_free_page* page) noexcept nogil:
+    cdef kn_shared* shared = txn.pager.shared
+    cdef kn_meta* published = &shared.head.slot[shared.head.generation & 1]
+    if page.born <= kn_load64(&shared.checkpoint) or txn.meta.young_tail - published.young_head >= KN_RING:
+        _push_old(txn, page)
+        return
+    memcpy(&shared.young[txn.meta.young_tail % KN_RING], page, sizeof(kn_free_page))
+    txn.meta.young_tail += 1
+
+
+cdef uint32_t _reusable(Txn* txn) noexcept nogil:
+    """A page that may be used again, or 0."""
+    cdef kn_shared* shared = txn.pager.shared
+    cdef kn_free_page* page
+    if txn.spares > 0:
+        txn.spares -= 1
+        return txn.spare[txn.spares]
+    if txn.meta.young_head == txn.meta.young_tail and txn.meta.old_head == txn.meta.old_tail:
+        return 0
+    if not txn.safe_known:
+        txn.safe = oldest_reader(shared)
+        txn.safe_known = True
+    while txn.meta.young_head < txn.meta.young_tail:
+        page = &shared.young[txn.meta.young_head % KN_RING]
+        if page.freed > txn.safe:
+            break
+        txn.meta.young_head += 1
+        if _checkpoints_allow(shared, page):
+            return page.pgno
+        _push_old(txn, page)
+    if txn.meta.old_head < txn.meta.old_tail:
+        page = &shared.old[txn.meta.old_head % KN_RING]
+        if page.freed <= txn.safe and _checkpoints_allow(shared, page):
+            txn.meta.old_head += 1
+            return page.pgno
+    return 0
+
+
+cdef kn_page* new_page(Txn* txn, int* error) noexcept nogil:
+    """A page of this transaction with undefined contents but for pgno and txn; NULL with *error set."""
+    cdef uint32_t pgno = _reusable(txn)
+    if pgno == 0:
+        pgno = txn.meta.next_pgno
+        error[0] = 0
+        if pgno >= txn.pager.shared.index_pages:
+            error[0] = pager_grow(txn.pager, <uint64_t>pgno + 1)
+        if error[0] == 0:
+            error[0] = pager_map(txn.pager, pgno + 1)
+        if error[0] < 0:
+            return NULL
+        txn.meta.next_pgno += 1
+    cdef kn_page* page = page_at(txn.pager, pgno)
+    page.pgno = pgno
+    page.txn = txn.id
+    page.crc = 0
+    return page
+
+
+cdef int free_page(Txn* txn, uint32_t pgno) noexcept nogil:
+    cdef kn_page* page = page_at(txn.pager, pgno)
+    cdef kn_free_page gone
+    cdef uint32_t* grown
+    if page.txn == txn.id:
+        if txn.spares == txn.spare_room:
+            txn.spare_room = txn.spare_room * 2 if txn.spare_room else 64
+            grown = <uint32_t*>realloc(txn.spare, txn.spare_room * sizeof(uint32_t))
+            if grown == NULL:
+                return -ENOMEM
+            txn.spare = grown
+        txn.spare[txn.spares] = pgno
+        txn.spares += 1
+        return 0
+    gone.pgno, gone.born, gone.freed = pgno, page.txn, txn.id
+    _push(txn, &gone)
+    return 0
+
+
+cdef void return_spares(Txn* txn) noexcept nogil:
+    """Before a transaction is published: what it made and did not need goes to the free pages."""
+    cdef kn_free_page unused
+    while txn.spares > 0:
+        txn.spares -= 1
+        unused.pgno, unused.born, unused.freed = txn.spare[txn.spares], txn.id, 0
+        _push(txn, &unused)
+
+
+cdef kn_page* writable_page(Txn* txn, kn_page* page, int* error) noexcept nogil:
+    """This page if this transaction made it, else a copy; the caller puts the copy's number where the old one's was."""
+    if page.txn == txn.id:
+        return page
+    cdef kn_page* copy = new_page(txn, error)
+    if copy == NULL:
+        return NULL
+    cdef uint32_t pgno = copy.pgno
+    memcpy(copy, page, KN_PAGE_SIZE)
+    copy.pgno, copy.txn, copy.crc = pgno, txn.id, 0
+    error[0] = free_page(txn, page.pgno)
+    return copy if error[0] == 0 else NULL
