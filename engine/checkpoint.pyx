@@ -39,6 +39,7 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
     cdef stat_result found
     cdef uint32_t chunk, page = 0
     cdef int result = 0
+    cdef uint64_t appended = core.shared.appended
     kn_store64(&core.shared.pending_checkpoint, meta.txn)
     for chunk in range((meta.next_pgno - 1) // CHUNK_PAGES + 1):
         if result == 0:
@@ -62,7 +63,7 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
     if result == 0:
         result = data_sync(index_fd)
     if result == 0:
-        core.shared.checkpoint_segno, core.shared.checkpoint_offset = meta.segno, meta.log_end
+        core.shared.checkpoint_appended = appended
         core.shared.checkpoint_page = page
         kn_store64(&core.shared.checkpoint, meta.txn)
     kn_store64(&core.shared.pending_checkpoint, 0)

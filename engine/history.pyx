@@ -1,9 +1,11 @@
 """The log of a table read as what it records: transactions in the order of their commit.
 
 The same frames serve the transaction log, the audit log and replication. Only what is visible is read; every frame's
-checksum is verified. Sequence numbers of a table have no gaps, so `after` is all that a follower must remember.
+checksum is verified. Sequence numbers rise, with gaps only where the log was compacted; the last one that a follower has
+seen is all that it must remember.
 """
 
+from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +14,19 @@ from uuid import UUID
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_seek, cursor_value
 from engine.keys cimport decode_key
 from engine.layout cimport (
-    KN_DELETE, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_tombstone,
+    KN_DELETE, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, kn_crc32c, kn_frame, kn_load32, kn_locator, kn_meta, kn_op, kn_tombstone,
     kn_tree,
 )
-from engine.log cimport has_header, log_map, op_at, segment_header
+from engine.log cimport is_compacted, log_map, op_at, segment_header
 from engine.record cimport decode_record
+from engine.segments cimport list_segments
 from engine.store cimport Store
 from engine.core cimport op_is_sound, op_length
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from engine.errors import Corrupt
+from engine.segments import split
 from engine.store import OPERATION_NAMES, raise_errno
 
 PLACES = 64                 # followers whose place in the log is remembered
@@ -71,8 +75,11 @@ cdef class History:
     cdef Store store
     cdef object places      # seq -> (segno, offset) of the frame after it
     cdef dict users, origins
+    cdef list firsts, segnos    # of the segments in order
+    cdef tuple listed           # what the two were read at
 
     def __cinit__(self, Store store) -> None:
+        self.firsts, self.segnos, self.listed = [], [], (-1, -1)
         self.store = store
         self.places = OrderedDict()
         self.users, self.origins = {}, {}
@@ -80,28 +87,28 @@ cdef class History:
     def read(self, after: int, *, limit: int = 1000, max_bytes: int = 4 << 20, previous: bool = False) -> list[Transaction]:
         """The transactions after this sequence number: at most `limit`, and no more once `max_bytes` of log are read."""
         cdef kn_meta meta
-        cdef uint32_t slot, segno, offset
+        cdef uint32_t slot, offset
         cdef const kn_frame* frame
-        found = []
+        found: list = []
         size = 0
         self.store.begin(&meta, False, &slot)
         try:
             if after >= meta.seq:  # nothing to find, and in a new table not even a frame to start from
                 return found
-            segno, offset = self._place(after, &meta)
-            while len(found) < limit and size < max_bytes and after < meta.seq:
-                self._map(segno)
-                if offset == meta.log_end and segno == meta.segno:
-                    break
-                frame = self._frame(segno, offset, after + 1)
+            position, offset = self._place(after, &meta)
+            while len(found) < limit and size < max_bytes and position < len(self.segnos):
+                frame = self._frame(position, offset, &meta)
                 if frame == NULL:
-                    segno, offset = segno + 1, KN_SEGMENT_HEADER
+                    if position + 1 == len(self.segnos):
+                        break
+                    position, offset = position + 1, KN_SEGMENT_HEADER
                     continue
-                found.append(self._transaction(frame, segno, offset, &meta, previous))
+                found.append(self._transaction(frame, self.segnos[position], offset, &meta, previous))
                 size += frame.length
                 offset += frame.length
                 after = frame.seq
-            self._remember(after, segno, offset)
+            if position < len(self.segnos):
+                self._remember(after, self.segnos[position], offset)
         finally:
             self.store.shared.give_slot(slot)
         return found
@@ -177,40 +184,49 @@ cdef class History:
         while len(self.places) > PLACES:
             self.places.popitem(last=False)
 
-    cdef object _place(self, uint64_t after, const kn_meta* meta):
-        """Segment and offset of the frame after this sequence number."""
-        cdef uint32_t segno, first = 1
-        cdef const kn_frame* frame
-        if after in self.places:
-            return self.places[after]
-        for segno in range(meta.segno, 0, -1):
-            self._map(segno)
-            if has_header(&self.store.core.log, segno) and segment_header(&self.store.core.log, segno).first_seq <= after + 1:
-                first = segno
-                break
-        cdef uint64_t seq
+    cdef int _list(self, const kn_meta* meta) except -1:
+        """Learns which segments the log now consists of, unless that is known."""
+        cdef uint32_t removals = kn_load32(&self.store.core.shared.removals)
+        if self.listed == (meta.segno, removals):
+            return 0
+        live, _ = split(list_segments(&self.store.core.log, self.store.directory))
+        self.firsts, self.segnos = [s.first_seq for s in live], [s.segno for s in live]
+        if removals != self.listed[1]:
+            self.places.clear()
+        self.listed = (meta.segno, removals)
+        return 0
+
+    cdef tuple _place(self, uint64_t after, const kn_meta* meta):
+        """Index in the segment list, and offset, of the frame after this sequence number."""
         cdef uint32_t offset = KN_SEGMENT_HEADER
-        self._map(first)
-        seq = segment_header(&self.store.core.log, first).first_seq
-        while seq <= after and not (first == meta.segno and offset >= meta.log_end):
-            frame = self._frame(first, offset, seq)
-            if frame == NULL:
+        cdef const kn_frame* frame
+        self._list(meta)
+        if after in self.places:
+            segno, offset = self.places[after]
+            return self.segnos.index(segno), offset
+        position = max(bisect_right(self.firsts, after + 1) - 1, 0)
+        while position < len(self.segnos):
+            frame = self._frame(position, offset, meta)
+            if frame == NULL or frame.seq > after:
                 break
             offset += frame.length
-            seq += 1
-        return first, offset
+        return position, offset
 
-    cdef const kn_frame* _frame(self, uint32_t segno, uint32_t offset, uint64_t seq) except? NULL:
-        """The frame at this place, NULL where the segment's frames end; Corrupt when it is damaged."""
+    cdef const kn_frame* _frame(self, position, uint32_t offset, const kn_meta* meta) except? NULL:
+        """The frame at this place, NULL where the segment's visible frames end; Corrupt when it is damaged."""
+        cdef uint32_t segno = self.segnos[position]
+        self._map(segno)
         cdef uint64_t size = self.store.core.log.size[segno]
         cdef const kn_frame* frame = <const kn_frame*>(self.store.core.log.base[segno] + offset)
         cdef uint32_t salt = <uint32_t>segment_header(&self.store.core.log, segno).salt
-        if offset + sizeof(kn_frame) > size or frame.seq != seq:
+        if offset + sizeof(kn_frame) > size or frame.length == 0 or (segno == meta.segno and offset >= meta.log_end):
             return NULL
         if (frame.length < sizeof(kn_frame) or frame.length > size - offset
                 or kn_crc32c(salt, &frame.seq, frame.length - 8) != frame.crc):
+            if position + 1 < len(self.segnos) and not is_compacted(&self.store.core.log, segno):
+                return NULL     # a torn tail: the next segment goes on where this one broke off
             raise Corrupt(f"{self.store.directory}: the frame at byte {offset} of segment {segno:06}.log is damaged")
-        return frame
+        return frame if frame.seq <= meta.seq else NULL
 
     cdef object _transaction(self, const kn_frame* frame, uint32_t segno, uint32_t offset, const kn_meta* meta, bint previous):
         cdef uint32_t at = offset + sizeof(kn_frame), index

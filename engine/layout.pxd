@@ -18,6 +18,7 @@ cdef extern from "layout.h" nogil:
         KN_RING
         KN_PUT, KN_DELETE, KN_ATTRIBUTE, KN_DROP_ATTRIBUTE, KN_USER, KN_ORIGIN, KN_MARK
         KN_SUPERSEDED
+        KN_COMPACTED
         KN_NOT_INDEXED
     uint64_t KN_IDLE
 
@@ -60,7 +61,7 @@ cdef extern from "layout.h" nogil:
         char magic[4]
         uint16_t format, flags
         uint8_t table_id[16]
-        uint64_t segno, first_seq, salt, created
+        uint64_t segno, first_seq, salt, created, last_seq
         uint32_t crc
 
     ctypedef struct kn_frame:
@@ -102,7 +103,9 @@ cdef extern from "layout.h" nogil:
         uint64_t checkpoint, pending_checkpoint
         uint32_t poisoned, reader_limit
         uint64_t index_pages, commits, syncs
-        uint32_t sync_word, checkpoint_segno, checkpoint_offset, checkpoint_page
+        uint32_t sync_word, checkpoint_page
+        uint64_t appended, checkpoint_appended, log_bytes
+        uint32_t next_segno, removals
         kn_reader readers[1024]
         kn_free_page young[16384]
         kn_free_page old[16384]

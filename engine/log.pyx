@@ -10,7 +10,7 @@ The formats of segment header, frame and operation stand in c/layout.h; what fra
 from engine.layout cimport (
     KN_FORMAT, KN_SEGMENT_HEADER, kn_crc32c, kn_load32, kn_load_pointer, kn_op, kn_segment, kn_swap32, kn_swap_pointer,
 )
-from engine.posix cimport EIO, ENOMEM, MAP_FAILED, MAP_SHARED, O_CREAT, O_RDWR, PROT_READ, errno, mmap, munmap
+from engine.posix cimport EIO, ENOENT, ENOMEM, MAP_FAILED, MAP_SHARED, O_CREAT, O_RDWR, O_TRUNC, PROT_READ, errno, mmap, munmap
 from engine.vfs cimport (
     close_file, data_sync, file_size, file_sync, now_microseconds, open_file, rename_file, sync_directory, write_at,
 )
@@ -53,11 +53,13 @@ cdef void log_close(Log* log) noexcept nogil:
     log.base, log.size, log.descriptor = NULL, NULL, NULL
 
 
-cdef uint64_t segment_size(uint32_t segno) noexcept nogil:
-    """The size of a new segment: small tables stay small, large ones roll rarely."""
-    if segno > 8:
-        return LAST_SEGMENT
-    return <uint64_t>FIRST_SEGMENT << (segno - 1)
+cdef uint64_t segment_size(uint64_t log_bytes) noexcept nogil:
+    """The size of the next segment of a log of this size, about a quarter of it: small tables stay small, large ones roll
+    rarely."""
+    cdef uint64_t size = SMALLEST_SEGMENT
+    while size < LARGEST_SEGMENT and size * 8 <= log_bytes:
+        size *= 2
+    return size
 
 
 cdef void _path(Log* log, uint32_t segno, const char* suffix, char* out) noexcept nogil:
@@ -138,6 +140,45 @@ cdef int log_prepare(Log* log, uint32_t segno, uint64_t size) noexcept nogil:
     return error
 
 
+cdef int log_install(Log* log, uint32_t segno, kn_segment* header, const void* frames, size_t size) noexcept nogil:
+    """Makes a compacted segment of a header (whose identity and checksum are filled in here) and `size` bytes of frames,
+    on disk when it appears under its name."""
+    cdef char path[PATH_ROOM]
+    cdef char unfinished[PATH_ROOM]
+    cdef uint8_t first[KN_SEGMENT_HEADER]
+    cdef int fd, error
+    memcpy(header.magic, MAGIC, 4)
+    memcpy(header.table_id, log.table_id, 16)
+    header.format, header.segno = KN_FORMAT, segno
+    header.crc = kn_crc32c(0, header, <size_t>(<char*>&header.crc - <char*>header))
+    memset(first, 0, KN_SEGMENT_HEADER)
+    memcpy(first, header, sizeof(kn_segment))
+    _path(log, segno, b".new", unfinished)
+    _path(log, segno, b"", path)
+    fd = open_file(unfinished, O_RDWR | O_CREAT | O_TRUNC)
+    if fd < 0:
+        return fd
+    error = write_at(fd, first, KN_SEGMENT_HEADER, 0)
+    if error == 0:
+        error = write_at(fd, frames, size, KN_SEGMENT_HEADER)
+    if error == 0:
+        error = file_sync(fd)
+    close_file(fd)
+    if error == 0:
+        error = rename_file(unfinished, path)
+    if error == 0:
+        error = sync_directory(log.directory)
+    return error
+
+
+cdef void log_forget(Log* log, uint32_t segno) noexcept nogil:
+    """Gives the mapping of a segment back that nobody here reads any more."""
+    if log.base[segno] != NULL:
+        munmap(log.base[segno], log.size[segno])
+        close_file(<int>log.descriptor[segno] - 1)
+        log.base[segno], log.descriptor[segno], log.size[segno] = NULL, 0, 0
+
+
 cdef bint header_is_valid(const kn_segment* header, const uint8_t* table_id, uint32_t segno) noexcept nogil:
     return (memcmp(header.magic, MAGIC, 4) == 0 and header.format == KN_FORMAT and header.segno == segno
             and memcmp(header.table_id, table_id, 16) == 0
@@ -167,6 +208,8 @@ cdef int log_sync(Log* log, uint32_t first, uint32_t last) noexcept nogil:
     cdef int error
     for segno in range(first, last + 1):
         error = log_map(log, segno)
+        if error == -ENOENT:        # compacted away, or a number that was never used
+            continue
         if error == 0:
             error = data_sync(<int>kn_load32(&log.descriptor[segno]) - 1)
         if error < 0:

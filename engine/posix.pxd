@@ -11,7 +11,7 @@ cdef extern from "<sys/types.h>" nogil:
 
 
 cdef extern from "<fcntl.h>" nogil:
-    int O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_CLOEXEC, O_DIRECTORY
+    int O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_CLOEXEC, O_DIRECTORY
     int open(const char* path, int flags, ...)
     int posix_fallocate(int fd, off_t offset, off_t length)
 

@@ -1,9 +1,6 @@
-"""Replay of the log."""
-
-from libc.stdint cimport uint32_t
+"""Bringing a table's trees to the end of its log."""
 
 from engine.core cimport Core
-from engine.layout cimport kn_meta
 
 
-cdef int core_replay(Core* core, kn_meta* meta, uint32_t* bad_segno, uint32_t* bad_offset) noexcept nogil
+cdef int recover(Core* core, int index_fd, str directory) except -1

@@ -1,17 +1,29 @@
-"""Replay: from a state of the trees to the end of the log.
+"""Bringing a table's trees to the end of its log, when the coordination file is of another life of the machine.
 
-After a power cut the trees are those of the last checkpoint, or none. Frames that follow are applied as they were at their
-commit; the log ends where no whole frame follows.
+The trees are those of the last checkpoint, or none. Frames that follow are applied as they were at their commit; the log
+ends where no whole frame follows. Whoever recovers is alone with the table.
 """
 
+import errno as errno_codes
+import os
+
 from engine.apply cimport apply_header, apply_op, forget_trees, store_trees
-from engine.pager cimport Txn, return_spares, txn_begin, txn_end
-from engine.core cimport Core, op_is_sound, op_length
-from engine.layout cimport KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_meta, kn_op
-from engine.log cimport SEGMENTS, has_header, log_map, op_at, segment_header
-from engine.posix cimport EIO, ENOENT
+from engine.pager cimport Txn, pager_close, pager_open, return_spares, txn_begin, txn_end
+from engine.core cimport FIRST_ATTRIBUTE, Core, op_is_sound, op_length
+from engine.checkpoint cimport read_checkpoint, release_unreachable
+from engine.layout cimport (
+    KN_FIRST_PAGE, KN_PAGE_SIZE, KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_tombstone, kn_tree,
+)
+from engine.log cimport is_compacted, op_at, segment_header
+from engine.posix cimport EIO
+from engine.segments cimport list_segments
+from engine.shared cimport publish
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from engine.errors import Corrupt, KennelError
+from engine.segments import split
 
 
 cdef int _replay_frame(Core* core, Txn* txn, uint32_t segno, uint32_t offset) noexcept nogil:
@@ -31,12 +43,20 @@ cdef int _replay_frame(Core* core, Txn* txn, uint32_t segno, uint32_t offset) no
     return apply_header(txn, frame)
 
 
-cdef bint _frame_is_whole(Core* core, uint32_t segno, uint32_t offset, uint64_t seq) noexcept nogil:
+cdef bint _frame_is_whole(Core* core, uint32_t segno, uint32_t offset) noexcept nogil:
     cdef const kn_frame* frame = <const kn_frame*>(core.log.base[segno] + offset)
     cdef uint64_t room = core.log.size[segno] - offset
     cdef uint32_t salt = <uint32_t>segment_header(&core.log, segno).salt
     return (room >= sizeof(kn_frame) and sizeof(kn_frame) <= frame.length <= room and frame.length % 8 == 0
-            and frame.seq == seq and kn_crc32c(salt, &frame.seq, frame.length - 8) == frame.crc)
+            and kn_crc32c(salt, &frame.seq, frame.length - 8) == frame.crc)
+
+
+cdef bint _follows(Core* core, Txn* txn, uint32_t segno, uint32_t offset) noexcept nogil:
+    """Whether a whole frame stands here that comes next. Only in compacted segments are there gaps."""
+    cdef const kn_frame* frame = <const kn_frame*>(core.log.base[segno] + offset)
+    if offset + sizeof(kn_frame) > core.log.size[segno] or not _frame_is_whole(core, segno, offset):
+        return False
+    return frame.seq > txn.meta.seq if is_compacted(&core.log, segno) else frame.seq == txn.meta.seq + 1
 
 
 cdef uint32_t _promise_beyond(Core* core, uint32_t segno, uint32_t offset) noexcept nogil:
@@ -68,13 +88,16 @@ cdef int _replay_segment(Core* core, Txn* txn, uint32_t segno, uint32_t offset, 
     when a later frame promised that it was on disk, damage: -EIO. After a torn tail nothing more is written into this
     segment: what lies there could look like the next frame."""
     cdef int result = 0
-    while result == 0 and offset < core.log.size[segno] and _frame_is_whole(core, segno, offset, txn.meta.seq + 1):
+    while result == 0 and _follows(core, txn, segno, offset):
         bad_offset[0] = offset
         result = _replay_frame(core, txn, segno, offset)
         offset = txn.meta.log_end
     if result < 0:
         return result
     bad_offset[0] = offset
+    if is_compacted(&core.log, segno):
+        txn.meta.seq = segment_header(&core.log, segno).last_seq
+        return 0 if offset == core.log.size[segno] else -EIO
     if offset < core.log.size[segno] and not _rest_is_zero(core, segno, offset):
         if _promise_beyond(core, segno, offset):
             return -EIO
@@ -82,37 +105,109 @@ cdef int _replay_segment(Core* core, Txn* txn, uint32_t segno, uint32_t offset, 
     return 0
 
 
-cdef int core_replay(Core* core, kn_meta* meta, uint32_t* bad_segno, uint32_t* bad_offset) noexcept nogil:
-    """Applies the frames after the state `meta`, and leaves in it the state after the last one. Damage is -EIO with its
-    place. Alone with the table, so all changes are one transaction of the trees.
+cdef int _replay(Core* core, kn_meta* meta, uint32_t* segnos, int count, uint32_t* bad_segno,
+                     uint32_t* bad_offset) noexcept nogil:
+    """Applies the frames after the state `meta`, which are in these segments, and leaves in it the state after the last one.
+    Damage is -EIO with its place. Alone with the table, so all changes are one transaction of the trees.
 
-    A segment whose first frame does not follow on is one that came into use in a life that a power cut ended before
-    anything in it was acknowledged; its frames would promise otherwise."""
+    The first segment may be the one that `meta` ends in. One whose first frame does not follow on came into use in a life
+    that a power cut ended before anything in it was acknowledged (its frames would promise otherwise): its number is taken
+    out of `segnos`."""
     cdef Txn txn
-    cdef uint32_t segno = meta.segno if meta.segno else 1
-    cdef uint32_t offset = meta.log_end if meta.segno else KN_SEGMENT_HEADER
-    cdef int result = 0
+    cdef uint32_t segno, offset
+    cdef int result = 0, index
     txn_begin(&txn, &core.pager, meta)
     forget_trees(core)
-    while segno < SEGMENTS:
+    for index in range(count):
+        segno = segnos[index]
+        offset = meta.log_end if segno == meta.segno else KN_SEGMENT_HEADER
         bad_segno[0], bad_offset[0] = segno, offset
-        result = log_map(&core.log, segno)
-        if result == -ENOENT:
-            result = 0
-            break
-        if result < 0 or not has_header(&core.log, segno):
-            break
-        if offset == KN_SEGMENT_HEADER and segment_header(&core.log, segno).first_seq != txn.meta.seq + 1:
-            result = -EIO if _promise_beyond(core, segno, KN_SEGMENT_HEADER) else 0
-            break
+        if segno != meta.segno and segment_header(&core.log, segno).first_seq != txn.meta.seq + 1:
+            if _promise_beyond(core, segno, KN_SEGMENT_HEADER):
+                result = -EIO
+                break
+            segnos[index] = 0
+            continue
         result = _replay_segment(core, &txn, segno, offset, bad_offset)
         if result < 0:
             break
-        segno += 1
-        offset = KN_SEGMENT_HEADER
     if result == 0:
         result = store_trees(core, &txn)
         return_spares(&txn)
         memcpy(meta, &txn.meta, sizeof(kn_meta))
     txn_end(&txn)
     return result
+
+
+cdef int recover(Core* core, int index_fd, str directory) except -1:
+    """Publishes the state at the end of the log as head and visible. Corrupt names the frame that is damaged."""
+    cdef kn_meta meta
+    cdef uint32_t segno = 0, offset = 0
+    cdef int result, count
+    segments = list_segments(&core.log, directory)
+    core.shared.next_segno = max((segment.segno for segment in segments), default=0) + 1
+    core.shared.log_bytes = sum(segment.size for segment in segments)
+    _start(core, index_fd, directory, &meta)
+    chosen = _to_replay(segments, meta.segno)
+    count = <int>len(chosen)
+    cdef uint32_t* segnos = <uint32_t*>malloc((count + 1) * sizeof(uint32_t))
+    if segnos == NULL:
+        raise MemoryError
+    try:
+        for index, segment in enumerate(chosen):
+            segnos[index] = segment.segno
+        with nogil:
+            result = _replay(core, &meta, segnos, count, &segno, &offset)
+        if result == -errno_codes.EIO:
+            raise Corrupt(f"{directory}: the frame at byte {offset} of segment {segno:06}.log is damaged")
+        if result < 0:
+            raise KennelError(f"{directory} could not be recovered: {os.strerror(-result)}")
+        _set_aside(directory, [segment.segno for index, segment in enumerate(chosen) if segnos[index] == 0])
+    finally:
+        free(segnos)
+    publish(&core.shared.head, &meta)
+    publish(&core.shared.visible, &meta)
+    core.shared.synced_txn = meta.txn
+    return 0
+
+
+def _to_replay(segments: list, first: int) -> list:
+    """From a checkpoint in segment `first`: that one and those after it as they were written. From nothing (0): the log as it
+    is now, compacted."""
+    if first == 0:
+        return split(segments)[0]
+    start = next((segment for segment in segments if segment.segno == first), None)
+    if start is None:
+        raise Corrupt(f"segment {first:06}.log is missing")
+    return [start] + [s for s in segments if s.last_seq is None and s.first_seq > start.first_seq]
+
+
+def _set_aside(directory: str, segnos: list[int]) -> None:
+    """Segments of a life that ended before anything in them was acknowledged must not be taken for part of the log."""
+    for segno in segnos:
+        os.rename(os.path.join(directory, f"{segno:06}.log"), os.path.join(directory, f"{segno:06}.stale"))
+
+
+cdef int _start(Core* core, int index_fd, str directory, kn_meta* meta) except -1:
+    """The state that replay begins with. An index that is not sound, or not there, is begun anew."""
+    cdef int result = -1
+    if read_checkpoint(core, index_fd, meta):
+        core.shared.index_pages = os.fstat(index_fd).st_size // KN_PAGE_SIZE
+        core.shared.checkpoint = meta.txn
+        with nogil:
+            result = release_unreachable(core, meta)
+        if result == 0:
+            publish(&core.shared.head, meta)
+            return 0
+        pager_close(&core.pager)
+        if pager_open(&core.pager, index_fd, core.shared) < 0:
+            raise MemoryError
+    os.ftruncate(index_fd, 0)
+    core.shared.index_pages = core.shared.checkpoint = 0
+    memset(meta, 0, sizeof(kn_meta))
+    meta.next_pgno, meta.next_attribute, meta.next_user, meta.next_origin = KN_FIRST_PAGE, FIRST_ATTRIBUTE, 1, 1
+    meta.primary.value_size = sizeof(kn_locator)
+    meta.tombstones.value_size = sizeof(kn_tombstone)
+    meta.names.value_size = 8
+    meta.directory.value_size = sizeof(kn_tree)
+    return 0

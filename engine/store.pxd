@@ -25,8 +25,8 @@ cdef class Store:
     cdef dict numbers           # name -> attribute number
     cdef uint64_t names_generation
     cdef bint names_known
+    cdef uint32_t segments_mapped       # from the first one on, without a gap
+    cdef int map_segments(self, uint32_t last) except? -1
     cdef int begin(self, kn_meta* meta, bint at_head, uint32_t* slot) except -1
-    cdef int _start_from_checkpoint(self, kn_meta* meta) except -1
-    cdef long long _log_since_checkpoint(self, const kn_meta* meta) except -1
     cdef int load_names(self, const kn_meta* meta) except -1
     cdef const kn_op* record(self, const kn_meta* meta, const unsigned char* key, int key_length) except? NULL

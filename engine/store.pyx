@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from engine.btree cimport tree_get
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_seek
 from engine.pager cimport pager_close, pager_map, pager_open
-from engine.checkpoint cimport read_checkpoint, release_unreachable, write_checkpoint
+from engine.checkpoint cimport write_checkpoint
 from engine.core cimport FIRST_ATTRIBUTE, Core, core_close, op_is_sound
 from engine.doorbell cimport Doorbell
 from engine.keys cimport encode_key
@@ -26,7 +26,7 @@ from engine.layout cimport (
 )
 from engine.log cimport log_map, log_open, log_prepare, op_at, segment_size
 from engine.record cimport encode_record
-from engine.recovery cimport core_replay
+from engine.recovery cimport recover
 from engine.shared cimport Coordination, begin_read, publish, read_published
 from engine.transaction cimport (
     ADVANCE, COMMITTED, CONFLICT, DONE, DUPLICATE, GAP, INSERT, INTRODUCE, NOTHING, REMOVE, REPLICATE_PUT, REPLICATE_REMOVE,
@@ -108,7 +108,7 @@ cdef class Store:
         memset(&core, 0, sizeof(Core))
         result = log_open(&core.log, path, <const uint8_t*>(<char*>table_id))
         if result == 0:
-            result = log_prepare(&core.log, 1, segment_size(1))
+            result = log_prepare(&core.log, 1, segment_size(0))
         core_close(&core)
         if result < 0:
             raise_errno(result, directory)
@@ -149,57 +149,14 @@ cdef class Store:
             if result < 0:
                 raise_errno(result, self.directory)
             if self.shared.fresh:
-                self._recover()
+                recover(&self.core, self.index_fd, self.directory)
+                self.shared.ready()
             self.shared.share()
             self.closed = False
         finally:
             os.close(directory_fd)
             if self.closed:
                 self._release()
-
-    def _recover(self) -> None:
-        """Alone: brings the trees from the last checkpoint, or from nothing, to the end of the log, and publishes them."""
-        cdef kn_meta meta
-        cdef uint32_t segno = 0, offset = 0
-        cdef int result
-        self._start_from_checkpoint(&meta)
-        with nogil:
-            result = core_replay(&self.core, &meta, &segno, &offset)
-        if result == -errno_codes.EIO:
-            raise Corrupt(f"{self.directory}: the frame at byte {offset} of segment {segno:06}.log is damaged")
-        if result < 0:
-            raise_errno(result, self.directory)
-        publish(&self.core.shared.head, &meta)
-        publish(&self.core.shared.visible, &meta)
-        self.core.shared.synced_txn = meta.txn
-        self.shared.ready()
-
-    cdef int _start_from_checkpoint(self, kn_meta* meta) except -1:
-        """The state that replay begins with. An index that is not sound, or not there, is begun anew."""
-        cdef int result = -1
-        if read_checkpoint(&self.core, self.index_fd, meta):
-            self.core.shared.index_pages = os.fstat(self.index_fd).st_size // KN_PAGE_SIZE
-            self.core.shared.checkpoint = meta.txn
-            self.core.shared.checkpoint_segno, self.core.shared.checkpoint_offset = meta.segno, meta.log_end
-            with nogil:
-                result = release_unreachable(&self.core, meta)
-            if result == 0:
-                publish(&self.core.shared.head, meta)
-                return 0
-            pager_close(&self.core.pager)
-            result = pager_open(&self.core.pager, self.index_fd, self.core.shared)
-            if result < 0:
-                raise_errno(result, self.directory)
-        os.ftruncate(self.index_fd, 0)
-        self.core.shared.index_pages = self.core.shared.checkpoint = 0
-        self.core.shared.checkpoint_segno = self.core.shared.checkpoint_offset = 0
-        memset(meta, 0, sizeof(kn_meta))
-        meta.next_pgno, meta.next_attribute, meta.next_user, meta.next_origin = KN_FIRST_PAGE, FIRST_ATTRIBUTE, 1, 1
-        meta.primary.value_size = sizeof(kn_locator)
-        meta.tombstones.value_size = sizeof(kn_tombstone)
-        meta.names.value_size = 8
-        meta.directory.value_size = sizeof(kn_tree)
-        return 0
 
     def _release(self) -> None:
         core_close(&self.core)
@@ -234,12 +191,24 @@ cdef class Store:
         begin_read(self.core.shared, slot[0], &self.core.shared.head if at_head or not self.durable_first
                    else &self.core.shared.visible, meta)
         cdef int result = pager_map(&self.core.pager, meta.next_pgno)
+        if result == 0 and self.segments_mapped < meta.segno:
+            result = self.map_segments(meta.segno)
         if result < 0:
             self.shared.give_slot(slot[0])
             raise_errno(result, self.directory)
         if not self.names_known or self.names_generation < meta.names_generation:
             self.load_names(meta)
         return 0
+
+    cdef int map_segments(self, uint32_t last) except? -1:
+        """Maps the log as far as a view may need it, because the table may be dropped, and the names of its files gone,
+        while the view is open. A negative errno when that has happened already."""
+        cdef int result = 0
+        while result == 0 and self.segments_mapped < last:
+            result = log_map(&self.core.log, self.segments_mapped + 1)
+            if result == 0:
+                self.segments_mapped += 1
+        return result
 
     @property
     def generation(self) -> int:
@@ -607,7 +576,8 @@ cdef class Store:
         cdef int result
         self.begin(&meta, False, &slot)
         try:
-            if meta.txn == self.core.shared.checkpoint or self._log_since_checkpoint(&meta) < log_bytes:
+            grown = self.core.shared.appended - self.core.shared.checkpoint_appended
+            if meta.txn == self.core.shared.checkpoint or grown < log_bytes:
                 return False
             self.calls += 1
             with nogil:
@@ -619,17 +589,6 @@ cdef class Store:
         finally:
             if not self.closed:
                 self.shared.give_slot(slot)
-
-    cdef long long _log_since_checkpoint(self, const kn_meta* meta) except -1:
-        cdef uint32_t segno = self.core.shared.checkpoint_segno
-        cdef long long size = -<long long>self.core.shared.checkpoint_offset
-        cdef int result
-        for segno in range(segno if segno else 1, meta.segno):
-            result = log_map(&self.core.log, segno)
-            if result < 0:
-                raise_errno(result, self.directory)
-            size += self.core.log.size[segno]
-        return size + meta.log_end
 
     def check(self) -> None:
         """Walks every tree of the visible state and compares every index with the records; Corrupt names what is wrong."""

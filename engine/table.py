@@ -15,7 +15,7 @@ from typing import Any
 from engine import search
 from engine.acceptance import accept, accept_keys, attributes_in
 from engine.catalog import TIMES, Attribute, Catalog, TableDefinition
-from engine.errors import AttributeExists, InvalidName, InvalidRecord, InvalidSearch, NoSuchTable
+from engine.errors import AttributeExists, InvalidName, InvalidRecord, InvalidSearch, KennelError, NoSuchTable
 from engine.feed import Feed
 from engine.history import History, Transaction
 from engine.names import check_attributes
@@ -134,7 +134,12 @@ class Table:
 
     def view(self) -> View:
         """The table at this point; close it, or use it as a context manager."""
-        return View(self.definition, self._store.view())
+        definition = self.definition
+        try:
+            return View(definition, self._store.view())
+        except KennelError as error:
+            self._explain(error)
+            raise
 
     def has_moved_on(self, view: View) -> bool:
         """Whether the table was written since the view was opened."""
@@ -233,9 +238,18 @@ class Table:
         at: View | None,
         check_name: Callable[[str], None] | None = None,
     ) -> WriteResult:
-        snapshot = None if at is None else at.snapshot
-        written, skipped, version = self._live_store().write(kind, what, user=user, at=snapshot, check_name=check_name)
+        store, snapshot = self._live_store(), None if at is None else at.snapshot
+        try:
+            written, skipped, version = store.write(kind, what, user=user, at=snapshot, check_name=check_name)
+        except KennelError as error:
+            self._explain(error)
+            raise
         return WriteResult(written, skipped, version)
+
+    def _explain(self, error: KennelError) -> None:
+        """An operation that failed because the table was dropped under it says so."""
+        if self.id not in self._catalog.listing().by_id:
+            raise NoSuchTable(self.schema, self.name) from error
 
     def _live_store(self) -> Store:
         """The files of the table while the catalog knows it; a dropped one must not take writes."""

@@ -15,7 +15,7 @@ from engine.pager cimport Txn, pager_map, return_spares, txn_begin, txn_end
 from engine.core cimport Core, big16, big32, locate, op_body, op_length
 from engine.layout cimport (
     KN_ATTRIBUTE, KN_DELETE, KN_DROP_ATTRIBUTE, KN_MARK, KN_ORIGIN, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, KN_USER,
-    kn_add32, kn_crc32c, kn_frame, kn_futex_wait, kn_futex_wake, kn_load32, kn_load64, kn_locator, kn_meta, kn_op, kn_store32,
+    kn_add32, kn_add64, kn_crc32c, kn_frame, kn_futex_wait, kn_futex_wake, kn_load32, kn_load64, kn_locator, kn_meta, kn_op, kn_store32,
     kn_store64, kn_tombstone,
 )
 from engine.log cimport (
@@ -357,14 +357,14 @@ cdef int _write_frame(Core* core, Txn* txn) noexcept nogil:
 
 cdef int _roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
     """Brings the next segment into use, large enough for a frame of `room` bytes."""
-    cdef uint32_t segno = start.segno
+    cdef uint32_t segno = 0
     cdef uint64_t size
     cdef int result = failpoint(AT_ROLL)
     while result == 0:
-        segno += 1
+        segno = kn_add32(&core.shared.next_segno, 1) - 1
         if segno >= SEGMENTS:
             return -EIO
-        size = segment_size(segno)
+        size = segment_size(core.shared.log_bytes)
         if size < KN_SEGMENT_HEADER + room + 8:
             size = (KN_SEGMENT_HEADER + room + 8 + 4095) & ~<uint64_t>4095
         result = log_prepare(&core.log, segno, size)
@@ -374,6 +374,8 @@ cdef int _roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
             break
     if result == 0:
         result = log_activate(&core.log, segno, start.seq + 1, now_microseconds() * 2654435761u + segno)
+    if result == 0:
+        kn_add64(&core.shared.log_bytes, core.log.size[segno])
     start.segno, start.log_end = segno, KN_SEGMENT_HEADER
     return result
 
@@ -415,6 +417,7 @@ cdef int _commit_locked(Core* core, Batch* batch) noexcept nogil:
             _publish_head(core, &txn.meta)
             batch.txn = txn.id
             core.shared.commits += 1
+            core.shared.appended += size
         txn_end(&txn)
         break
     core.frame_segno = 0

@@ -82,9 +82,12 @@ typedef struct {
     uint16_t format, flags;
     uint8_t table_id[16];
     uint64_t segno, first_seq, salt, created;
-    uint32_t crc; /* of everything before it */
+    uint64_t last_seq; /* of a compacted segment: it stands for all segments of first_seq … last_seq */
+    uint32_t crc;      /* of everything before it */
     uint32_t reserved;
 } kn_segment;
+
+enum { KN_COMPACTED = 1 }; /* flag of a segment that holds what was left of others, whole and on disk before its first use */
 
 typedef struct { /* 8-byte aligned; one frame is one transaction */
     uint32_t length; /* with this header and the padding; 0 = no more frames in this segment */
@@ -152,8 +155,11 @@ typedef struct {
     uint64_t index_pages;  /* pages allocated in index.kbt */
     uint64_t commits, syncs; /* counters */
     uint32_t sync_word;      /* futex: moves when a sync has ended */
-    uint32_t checkpoint_segno, checkpoint_offset; /* where replay would begin */
-    uint32_t checkpoint_page;                     /* which of the two slots holds it */
+    uint32_t checkpoint_page; /* which of the two slots holds it */
+    uint64_t appended, checkpoint_appended; /* bytes of log since recovery; and when the checkpoint was made */
+    uint64_t log_bytes;       /* size of all segments */
+    uint32_t next_segno;      /* segment number never used before */
+    uint32_t removals;        /* moves when segments were unlinked */
     kn_reader readers[KN_READERS] __attribute__((aligned(64)));
     kn_free_page young[KN_RING], old[KN_RING];
 } kn_shared;

@@ -23,6 +23,7 @@ from engine.replication.aside import Aside
 from engine.replication.hub import Hub
 from engine.replication.identity import Identity
 from engine.replication.keys import load_keys
+from engine.replication.requests import MAX_NAME
 from engine.replication.routes import routes_of
 from engine.replication.transport import transport_key
 from engine.version import __version__
@@ -80,6 +81,8 @@ def start(node: Node, configuration: Configuration) -> Replication:
         return Replication(node, name, None)
     if not name:
         raise InvalidRequest("Clustering is enabled, but 'clustering.nodeName' is not set.")
+    if len(name) > MAX_NAME:
+        raise InvalidRequest(f"'clustering.nodeName' is longer than {MAX_NAME} characters.")
     keys = load_keys(node.root)
     if keys is None:
         raise InvalidRequest("Clustering is enabled, but no cluster user's password was ever given.")

@@ -12,18 +12,18 @@ back in growing steps costs no more than what is then to be sent.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
-from uuid import UUID
 
 from engine.catalog import SYSTEM
-from engine.errors import InvalidRequest, NotFound, TableExists
+from engine.errors import Busy, InvalidRequest, NotFound, TableExists
 from engine.feed import RemoteTransaction, Writer
-from engine.history import Change, Image, Transaction
+from engine.history import Image, Transaction
 from engine.replication import records
-from engine.replication.messages import Entry, Malformed, Origin, Stream, Vector
+from engine.replication.messages import MAX_PAYLOAD, Entry, Malformed, Origin, Stream, Vector
 from engine.replication.neighbours import TABLE, neighbour_of, row_of
 from engine.replication.terms import Neighbour
 from engine.replication.works import (
@@ -63,6 +63,7 @@ class Storage:
         self._node = node
         self._aside = aside
         self._chunks: OrderedDict[tuple[str, int], list[_Logged]] = OrderedDict()
+        self._caching = threading.Lock()
 
     def perform(self, work: Work) -> Any:
         """The result of a work as `engine.replication.works` has it; raises errors of `engine.errors`."""
@@ -84,7 +85,7 @@ class Storage:
             case RaiseVector():
                 return self._raise_vector(work)
             case RenewEpoch(stream):
-                return self._table(stream).feed.renew_epoch()
+                return self._renew_epoch(stream)
             case Describe(streams):
                 return self._describe(streams)
             case CreateTable():
@@ -164,8 +165,7 @@ class Storage:
                 break
             logged = self._logged(table, position, work.max_bytes)
             if not logged:
-                position = head
-                break
+                raise Busy(f"The log of '{table.schema}.{table.name}' cannot be read beyond {position}")
             for one in logged:
                 position = one.seq
                 if one.number and one.origin in work.origins:
@@ -175,14 +175,16 @@ class Storage:
 
     def _logged(self, table: Any, after: int, max_bytes: int) -> list[_Logged]:
         """Transactions after a position. Subscribers who follow closely ask for the same ones: the latest are kept."""
-        cached = self._chunks.get((table.id, after))
+        with self._caching:
+            cached = self._chunks.get((table.id, after))
         if cached is not None:
             return cached
         logged = _read(table, after, max_bytes)
-        if logged:
-            self._chunks[table.id, after] = logged
-        while len(self._chunks) > CACHED_CHUNKS:
-            self._chunks.popitem(last=False)
+        with self._caching:
+            if logged:
+                self._chunks[table.id, after] = logged
+            while len(self._chunks) > CACHED_CHUNKS:
+                self._chunks.popitem(last=False)
         return logged
 
     def _locate(self, work: Locate) -> Located:
@@ -247,7 +249,7 @@ class Storage:
         images, after = table.feed.images(work.after, work.max_bytes)
         own = table.feed.own
         encoded = [
-            records.encode(_row(image, own))
+            records.encode_row(_writer(image, own), image.change)
             for image in images
             if work.since is None or image.change.version >= work.since
         ]
@@ -258,8 +260,8 @@ class Storage:
         rows = []
         for encoded in work.rows:
             try:
-                rows.append(_image(records.decode_row(encoded)))
-            except (Malformed, ValueError) as error:
+                rows.append(records.decode_row(encoded))
+            except Malformed as error:
                 log.warning("A malformed row of '%s.%s' was left out: %s", *work.stream, error)
         table.feed.merge(rows)
 
@@ -280,9 +282,22 @@ class Storage:
         try:
             return table.feed.apply(_remote(entry, table.primary_key))
         except (Malformed, InvalidRequest) as error:
-            self._aside.keep(stream, entry, str(error))
-            table.feed.raise_applied({Writer(*entry.origin, entry.name): entry.number})
-            return "aside"
+            return self._set_aside(table, stream, entry, str(error))
+
+    def _set_aside(self, table: Any, stream: Stream, entry: Entry, reason: str) -> str:
+        have = table.feed.applied().get(tuple(entry.origin), 0)
+        if entry.number != have + 1:
+            return "duplicate" if entry.number <= have else "gap"
+        log.error("A transaction of node '%s' on '%s.%s' was set aside: %s", entry.name, *stream, reason)
+        self._aside.keep(stream, entry, reason)
+        table.feed.raise_applied({Writer(*entry.origin, entry.name): entry.number})
+        return "aside"
+
+    def _renew_epoch(self, stream: Stream) -> None:
+        feed = self._table(stream).feed
+        before, last = feed.own, feed.last_own
+        feed.renew_epoch()
+        feed.raise_applied({before: last})
 
 
 class _Logged:
@@ -299,8 +314,10 @@ class _Logged:
     @cached_property
     def entry(self) -> Entry:
         it = self._transaction
-        content = records.Content(it.user, it.operation, [_wire(change) for change in it.changes])
-        payload = records.encode(content)
+        payload = records.encode_content(it.user, it.operation, it.changes)
+        if len(payload) > MAX_PAYLOAD:
+            log.error("Transaction %d of node '%s' is too large to be sent", self.number, self._name)
+            payload = b""  # the number must not be missing; whoever gets it sets it aside
         return Entry(self.origin.node, self._name, self.origin.epoch, self.number, self.version, payload)
 
 
@@ -314,28 +331,14 @@ def _own(table: Any) -> Origin:
     return Origin(own.node, own.epoch)
 
 
-def _wire(change: Change) -> records.Change:
-    return records.Change(change.kind, change.key, change.version, change.created, change.record)
-
-
-def _change(change: records.Change) -> Change:
-    return Change(change.kind, change.key, change.record, change.version, change.created, False, None)
-
-
-def _row(image: Image, own: Writer) -> records.Row:
-    if image.origin is None:
-        return records.Row(Origin(own.node, own.epoch), own.name, _wire(image.change))
-    return records.Row(Origin(image.origin, image.epoch), image.origin_name, _wire(image.change))
-
-
-def _image(row: records.Row) -> tuple[Writer, Change]:
-    return Writer(str(UUID(row.origin.node)), row.origin.epoch, row.name), _change(row.change)
+def _writer(image: Image, own: Writer) -> Writer:
+    return own if image.origin is None else Writer(image.origin, image.epoch, image.origin_name)
 
 
 def _remote(entry: Entry, primary_key: str) -> RemoteTransaction:
     """The transaction as a table takes it; Malformed when its content makes no sense."""
-    content = records.decode_content(entry.payload)
-    for change in content.changes:
+    user, operation, changes = records.decode_content(entry.payload)
+    for change in changes:
         if change.record is not None and change.record.get(primary_key, change.key) != change.key:
             raise Malformed(f"the record of key {change.key!r} has another key")
         if change.version > entry.version:
@@ -344,7 +347,7 @@ def _remote(entry: Entry, primary_key: str) -> RemoteTransaction:
         writer=Writer(entry.node, entry.epoch, entry.name),
         number=entry.number,
         version=entry.version,
-        user=content.user,
-        operation=content.operation,
-        changes=[_change(change) for change in content.changes],
+        user=user,
+        operation=operation,
+        changes=changes,
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -23,6 +24,7 @@ class Aside:
     def __init__(self, root: Path) -> None:
         self._path = root / "replication" / "aside.jsonl"
         self.counts: Counter[Stream] = Counter()
+        self._writing = threading.Lock()
         if self._path.exists():
             self._count()
 
@@ -40,15 +42,19 @@ class Aside:
             "reason": reason,
             "content": entry.payload.decode(errors="backslashreplace"),
         }
+        with self._writing:
+            self._append(json.dumps(line).encode() + b"\n")
+            self.counts[stream] += 1
+
+    def _append(self, line: bytes) -> None:
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(descriptor).st_size < MAX_BYTES:
-                os.write(descriptor, json.dumps(line).encode() + b"\n")
+                os.write(descriptor, line)
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        self.counts[stream] += 1
 
     def _count(self) -> None:
         with self._path.open("rb") as lines:

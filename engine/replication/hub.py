@@ -2,9 +2,9 @@
 
     sockets, doorbell, workers, callers --events--> core --actions--> sockets, workers, callers
 
-The core runs in this thread only. Works on tables go to two threads, one for those that write and one for those that
-read, so that a slow disk does not keep signs of life from leaving; their results come back as events. A third thread
-waits on the node's doorbell and reports commits of the tables that are published.
+The core runs in this thread only. Works on tables go to other threads, so that a slow disk does not keep signs of life
+from leaving; their results come back as events. One more thread waits on the node's doorbell and reports commits of the
+tables that are published.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
+from functools import partial
 from itertools import count
 from queue import SimpleQueue
 from typing import Any
@@ -23,6 +24,7 @@ import zmq
 
 from engine.api import Node
 from engine.errors import Closed, KennelError, Unreachable
+from engine.process import CannotStart
 from engine.replication.apply import Storage
 from engine.replication.events import (
     Action,
@@ -45,6 +47,7 @@ from engine.replication.events import (
 )
 from engine.replication.identity import Identity
 from engine.replication.keys import ClusterKeys
+from engine.replication.lanes import Lanes
 from engine.replication.messages import Stream
 from engine.replication.protocol import Protocol
 from engine.replication.routes import Route
@@ -52,6 +55,7 @@ from engine.replication.transport import Dial, Listener
 from engine.replication.works import WRITING
 
 TICK = 0.1
+WORKERS = 8
 DOORBELL_TIMEOUT = 0.2
 GATHER = 0.001  # commits within a millisecond are reported together
 
@@ -60,7 +64,7 @@ LEVELS = logging.getLevelNamesMapping()
 
 
 class Hub:
-    """Running from construction to `close`. KennelError when the cluster port cannot be had."""
+    """Running from construction to `close`. CannotStart when the cluster port cannot be had."""
 
     def __init__(
         self,
@@ -77,7 +81,7 @@ class Hub:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._listener = Listener(self._context, keys, host, identity.clustering_port)
-        except KennelError:
+        except CannotStart:
             self._context.destroy(0)
             raise
         self._core = Protocol(identity, storage.neighbours(), routes)
@@ -89,19 +93,14 @@ class Hub:
         self._futures: dict[int, Future[Any]] = {}
         self._watched: frozenset[Stream] = frozenset()
         self._stopping = threading.Event()
-        self._works: dict[bool, SimpleQueue[Perform | None]] = {True: SimpleQueue(), False: SimpleQueue()}
+        self._lanes = Lanes(WORKERS, "hub-work")
         for socket in (self._listener.socket, self._listener.authenticator):
             self._poller.register(socket, zmq.POLLIN)
         self._poller.register(self._wake, zmq.POLLIN)
         self._reroute(tuple(routes))
         self._threads = [
-            threading.Thread(target=target, args=arguments, name=name, daemon=True)
-            for target, arguments, name in (
-                (self._run, (), "hub"),
-                (self._work, (self._works[True],), "hub-writing"),
-                (self._work, (self._works[False],), "hub-reading"),
-                (self._listen_for_commits, (), "hub-doorbell"),
-            )
+            threading.Thread(target=self._run, name="hub", daemon=True),
+            threading.Thread(target=self._listen_for_commits, name="hub-doorbell", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -131,10 +130,9 @@ class Hub:
             return
         self._stopping.set()
         self._submit(None)
-        for queue in self._works.values():
-            queue.put(None)
         for thread in self._threads:
             thread.join()
+        self._lanes.close()
         for future in list(self._futures.values()):
             future.cancel()
         os.close(self._wake)
@@ -221,7 +219,8 @@ class Hub:
                 if dial is not None:
                     dial.send(frame)
             case Perform():
-                self._works[isinstance(action.work, WRITING)].put(action)
+                lane = (isinstance(action.work, WRITING), getattr(action.work, "stream", None))
+                self._lanes.put(lane, partial(self._work, action))
             case Hang():
                 self._hang_up(action)
             case Watch(streams):
@@ -274,15 +273,15 @@ class Hub:
 
     # --- the other threads ---
 
-    def _work(self, queue: SimpleQueue[Perform | None]) -> None:
-        while (perform := queue.get()) is not None:
-            try:
-                event: Event = Done(perform.token, self._storage.perform(perform.work))
-            except KennelError as error:
-                event = Failed(perform.token, error)
-            except Exception as error:
-                log.exception("%s failed", type(perform.work).__name__)
-                event = Failed(perform.token, KennelError(f"{type(error).__name__}: {error}"))
+    def _work(self, perform: Perform) -> None:
+        try:
+            event: Event = Done(perform.token, self._storage.perform(perform.work))
+        except KennelError as error:
+            event = Failed(perform.token, error)
+        except Exception as error:
+            log.exception("%s failed", type(perform.work).__name__)
+            event = Failed(perform.token, KennelError(f"{type(error).__name__}: {error}"))
+        if not self._stopping.is_set():
             self._submit(event)
 
     def _listen_for_commits(self) -> None:

@@ -138,8 +138,8 @@ class Inflow:
         self._start_join(session, source)
         self._choose()
 
-    def tick(self) -> None:
-        """Move origins away from peers that no longer get them, and ask again for what was left out."""
+    def review(self) -> None:
+        """From time to time: move origins away from peers that no longer get them, ask again for what was left out."""
         limit = self._core.wall + int(CLOCK_LIMIT * 1e6)
         for origin in [origin for origin, version in self.ahead.items() if version <= limit]:
             del self.ahead[origin]

@@ -23,8 +23,11 @@ MAX_FRAME = 256 << 20
 NUMBER_BYTES = 8
 
 Name = Annotated[str, Meta(max_length=250)]
+NodeId = Annotated[str, Meta(max_length=36, pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+NodeName = Annotated[str, Meta(max_length=250, pattern=r"^[^.,*>\s]*$")]
 Text = Annotated[str, Meta(max_length=2000)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Epoch = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e15)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -40,8 +43,8 @@ class Stream(NamedTuple):
 class Origin(NamedTuple):
     """Who wrote a transaction: a node by its uuid, in one epoch, in which its numbers have no gaps."""
 
-    node: Name
-    epoch: Count
+    node: NodeId
+    epoch: Epoch
 
 
 Vector = dict[Origin, int]
@@ -57,8 +60,8 @@ class Card(Message):
 
     protocol: Count
     cluster: Name
-    uuid: Name
-    name: Name
+    uuid: NodeId
+    name: NodeName
     session: Name
     clustering_port: Port
     operations_port: Port
@@ -138,9 +141,9 @@ class Agree(Message, tag=7):
 class Head(Message):
     """An origin in a stream, the number of its last transaction that is there, and the node's name as tie-break."""
 
-    node: Name
-    epoch: Count
-    name: Name
+    node: NodeId
+    epoch: Epoch
+    name: NodeName
     last: Count
 
     @property
@@ -166,8 +169,8 @@ def heads_of(vector: Vector, names: dict[str, str]) -> list[Head]:
 class Want(Message):
     """An origin of which a subscriber wants everything after `have`."""
 
-    node: Name
-    epoch: Count
+    node: NodeId
+    epoch: Epoch
     have: Count
 
 
@@ -181,9 +184,9 @@ class Follow(Message, tag=9):
 class Entry(Message):
     """One transaction on its way: who wrote it, its number there, its version (microseconds) and its content."""
 
-    node: Name
-    name: Name
-    epoch: Count
+    node: NodeId
+    name: NodeName
+    epoch: Epoch
     number: Count
     version: Count
     payload: Annotated[bytes, Meta(max_length=MAX_PAYLOAD)]
@@ -254,14 +257,14 @@ class Survey(Message, tag=17):
 
     request: Count
     survey: Name
-    asked: Annotated[list[Name], Meta(max_length=10_000)]
+    asked: Annotated[list[NodeId], Meta(max_length=10_000)]
     timeout: Milliseconds
 
 
 class Member(Message):
     """A node's own answer to a Survey; `response_time` (ms) is added up on the way."""
 
-    name: Name
+    name: NodeName
     response_time: Milliseconds
     connected_nodes: Annotated[list[Name], Meta(max_length=10_000)]
     routes: Annotated[list[tuple[Name, Port]], Meta(max_length=10_000)]

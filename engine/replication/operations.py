@@ -233,16 +233,27 @@ def _shown(core: Protocol, stream: Stream, subscription: Subscription) -> dict[s
         "publish": subscription.publish,
         "subscribe": subscription.subscribe,
     }
-    inflow = core.inflows.get(stream)
-    if inflow is None or not subscription.subscribe:
-        return shown
-    if inflow.set_aside:
+    halted = _halted(core, stream, subscription)
+    if halted is not None:
+        shown["halted"] = halted
+    inflow = core.inflows.get(stream) if subscription.subscribe else None
+    if inflow is not None and inflow.set_aside:
         shown["set_aside"] = inflow.set_aside
-    if inflow.ahead:
+    if inflow is not None and inflow.ahead:
         shown["clock_ahead"] = sorted(origin.node for origin in inflow.ahead)
-    if inflow.halted is not None:
-        shown["halted"] = inflow.halted
     return shown
+
+
+def _halted(core: Protocol, stream: Stream, subscription: Subscription) -> str | None:
+    """Why a subscription does nothing until it is set again; None when it works."""
+    if not subscription.live:
+        return None
+    if subscription.table_id is None:
+        return "there is no table here that could replicate with the other node's"
+    inflow, publication = core.inflows.get(stream), core.publications.get(stream)
+    if subscription.subscribe and inflow is not None and inflow.halted is not None:
+        return inflow.halted
+    return publication.halted if subscription.publish and publication is not None else None
 
 
 def spell_out(seconds: float) -> str:

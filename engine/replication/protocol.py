@@ -49,6 +49,7 @@ from engine.replication.terms import Neighbour
 from engine.replication.works import Look, RenewEpoch, SaveNeighbour, Shelf, Work
 
 REMEMBERED_SURVEYS = 1000
+REVIEW_INTERVAL = 0.5
 
 
 class Protocol:
@@ -73,6 +74,7 @@ class Protocol:
         self._changing = False
         self._surveys: OrderedDict[str, None] = OrderedDict()
         self._survey_count = 0
+        self._next_review = 0.0
         self._watched: frozenset[Stream] = frozenset()
 
     def handle(self, event: Event, now: float, wall: int) -> list[Action]:
@@ -118,8 +120,10 @@ class Protocol:
         self.links.tick()
         for session in list(self.sessions.values()):
             session.tick()
-        for inflow in self.inflows.values():
-            inflow.tick()
+        if self.now >= self._next_review:
+            self._next_review = self.now + REVIEW_INTERVAL
+            for inflow in self.inflows.values():
+                inflow.review()
 
     # --- for the parts ---
 
@@ -189,7 +193,7 @@ class Protocol:
 
     def _publication(self, stream: Stream, table_id: str) -> Publication:
         publication = self.publications.get(stream)
-        if publication is None or publication.table_id != table_id:
+        if publication is None or publication.table_id != table_id or publication.halted is not None:
             if publication is not None:
                 publication.close()
             publication = self.publications[stream] = Publication(self, stream, table_id)

@@ -33,6 +33,7 @@ class Publication:
         self.stream = stream
         self.table_id = table_id
         self.head = 0
+        self.halted: str | None = None
         self._core = core
         self._shelf: Shelf | None = None
         self._stale = False
@@ -93,27 +94,28 @@ class Publication:
                 outflow.wake()
 
     def _look(self) -> Steps:
-        while True:
+        while self.halted is None:
             self._stale = False
             try:
                 shelf: Shelf = yield Look(self.stream)
+            except NotFound as error:
+                self._halt(str(error))
+                return
             except KennelError as error:
-                self._core.note(
-                    "warning", f"Table '{self.stream.schema}.{self.stream.table}' is not published: {error}"
-                )
-                if isinstance(error, NotFound):
-                    return
+                self._core.note("warning", f"{self._title} is not published for a while: {error}")
                 yield Sleep(RETRY_INTERVAL)
                 continue
             if shelf.table_id != self.table_id:
-                self._core.note(
-                    "warning", f"Table '{self.stream.schema}.{self.stream.table}' was made anew; subscribe again"
-                )
+                self._halt("the table was made anew; subscribe again")
                 return
             self._learn(shelf)
             yield Sleep(HEADS_INTERVAL)
             while not self._stale:
                 yield PARK
+
+    def _halt(self, reason: str) -> None:
+        self.halted = reason
+        self._core.note("warning", f"{self._title} is not published any more: {reason}")
 
     @property
     def _title(self) -> str:

@@ -5,30 +5,34 @@ JSON rather than MessagePack here: nothing in it announces a length, so there is
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
-from engine.replication.messages import Count, Malformed, Name, Origin
+from engine import history
+from engine.feed import Writer
+from engine.replication.messages import Count, Malformed, Name, NodeName, Origin
 
 
 class Change(msgspec.Struct, array_like=True, frozen=True):
-    """One record after a write. `kind` is "put" or "delete"; `record` holds its attributes without the two times, None
-    for a delete; version and created are in microseconds."""
+    """One record after a write. `kind` is "put" or "delete"; version and created are in microseconds; a put has the
+    values of the attributes that its shape names, without the two times."""
 
     kind: str
     key: Any
     version: Count
     created: Count
-    record: dict[str, Any] | None
+    shape: int
+    values: list[Any]
 
 
 class Content(msgspec.Struct, array_like=True, frozen=True):
-    """What a transaction did, and on whose behalf."""
+    """What a transaction did, and on whose behalf. A shape is a list of attribute names; its records have few."""
 
-    user: Annotated[str, Meta(max_length=1000)] | None
+    user: Name | None
     operation: Name
+    shapes: list[list[str]]
     changes: list[Change]
 
 
@@ -36,7 +40,8 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     """A record or tombstone as it is, with the node that wrote it."""
 
     origin: Origin
-    name: Name
+    name: NodeName
+    shape: list[str]
     change: Change
 
 
@@ -45,35 +50,53 @@ _contents = msgspec.json.Decoder(Content)
 _rows = msgspec.json.Decoder(Row)
 
 
-def encode(value: Content | Row) -> bytes:
-    return _encoder.encode(value)
+def encode_content(user: str | None, operation: str, changes: Iterable[history.Change]) -> bytes:
+    shapes: dict[tuple[str, ...], int] = {}
+    encoded = []
+    for change in changes:
+        record = change.record or {}
+        shape = shapes.setdefault(tuple(record), len(shapes))
+        encoded.append(_encoded(change, shape))
+    return _encoder.encode(Content(user, operation, [list(shape) for shape in shapes], encoded))
 
 
-def decode_content(payload: bytes) -> Content:
-    """Malformed when the bytes are not the content of a transaction."""
-    return _sound(_decoded(_contents, payload))
+def encode_row(writer: Writer, change: history.Change) -> bytes:
+    return _encoder.encode(
+        Row(Origin(writer.node, writer.epoch), writer.name, list(change.record or {}), _encoded(change, 0))
+    )
 
 
-def decode_row(row: bytes) -> Row:
+def decode_content(payload: bytes) -> tuple[str | None, str, list[history.Change]]:
+    """(user, operation, changes); Malformed when the bytes are not the content of a transaction."""
+    content: Content = _decoded(_contents, payload)
+    return content.user, content.operation, [_change(change, content.shapes) for change in content.changes]
+
+
+def decode_row(encoded: bytes) -> tuple[Writer, history.Change]:
     """Malformed when the bytes are not a row."""
-    decoded: Row = _decoded(_rows, row)
-    _check(decoded.change)
-    return decoded
+    row: Row = _decoded(_rows, encoded)
+    return Writer(row.origin.node, row.origin.epoch, row.name), _change(row.change, [row.shape])
+
+
+def _encoded(change: history.Change, shape: int) -> Change:
+    values = list(change.record.values()) if change.record is not None else []
+    return Change(change.kind, change.key, change.version, change.created, shape, values)
+
+
+def _change(change: Change, shapes: list[list[str]]) -> history.Change:
+    if change.kind == "delete":
+        return history.Change("delete", change.key, None, change.version, change.created, False, None)
+    if change.kind != "put" or not 0 <= change.shape < len(shapes):
+        raise Malformed(f"a change of kind {change.kind!r} and shape {change.shape}")
+    names = shapes[change.shape]
+    if len(names) != len(change.values):
+        raise Malformed(f"{len(change.values)} values for {len(names)} attributes")
+    record = dict(zip(names, change.values, strict=True))
+    return history.Change("put", change.key, record, change.version, change.created, False, None)
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError) as error:
-        raise Malformed(str(error)) from error
-
-
-def _sound(content: Content) -> Content:
-    for change in content.changes:
-        _check(change)
-    return content
-
-
-def _check(change: Change) -> None:
-    if change.kind not in ("put", "delete") or (change.kind == "put") != (change.record is not None):
-        raise Malformed(f"a {change.kind} {'without' if change.record is None else 'with'} a record")
+    except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+        raise Malformed(str(error) or type(error).__name__) from error

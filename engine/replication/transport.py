@@ -60,6 +60,14 @@ def _digest(nonce: bytes, key: str) -> bytes:
     return hashlib.blake2b(bytes.fromhex(key), digest_size=DIGEST_BYTES, key=nonce).digest()
 
 
+def _proven_key(frame: zmq.Frame) -> str | None:
+    """The transport key of the connection that a frame came on; None when ZeroMQ itself tells that one has ended."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return None
+
+
 def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
     socket = context.socket(kind)
     options = {
@@ -137,12 +145,12 @@ class Listener:
         topic = content[1 : TOPIC_BYTES + 1]
         if len(topic) < TOPIC_BYTES:
             return None
-        if content[0] == UNSUBSCRIBED:
-            return Closed(f"<{topic.hex()}") if self._topics.pop(topic, None) is not None else None
-        key = str(frame.get("User-Id"))
-        if content[0] == SUBSCRIBED:
+        key = _proven_key(frame)
+        if content[0] == SUBSCRIBED and key is not None:
             return self._opened(topic, key) if len(content) == TOPIC_BYTES + 1 else None
-        if self._topics.get(topic) != key:
+        if content[0] == UNSUBSCRIBED and key is None:
+            return Closed(f"<{topic.hex()}") if self._topics.pop(topic, None) is not None else None
+        if content[0] == UNSUBSCRIBED or self._topics.get(topic) != key:
             return None
         return Received(f"<{topic.hex()}", content[TOPIC_BYTES + 1 :])
 

@@ -173,4 +173,4 @@ Work = (
 )  # fmt: skip
 
 WRITING = (Apply, MergeRows, RaiseVector, RenewEpoch, CreateTable, SaveNeighbour, ForgetNeighbour)
-"""Works that change something; they are carried out one after the other, in the order in which they were asked for."""
+"""Works that change something. On one table they are carried out in the order in which they were asked for."""

@@ -1,0 +1,52 @@
+"""Which segments a table has, and which of them its log now consists of.
+
+There is no list of segments on disk: a segment's header says what it is. The log is the segments in the order of their first
+sequence numbers. A compacted segment stands for all those of its range, which may still be there when a compaction was
+interrupted, or until nobody reads them any more.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+
+from engine.layout cimport KN_COMPACTED, kn_segment
+from engine.log cimport Log, has_header, log_map, segment_header
+
+NAME = re.compile(r"([0-9]{6})\.log")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`last_seq` is known of compacted segments only; `size` is that of the file; `created` is in microseconds."""
+
+    segno: int
+    first_seq: int
+    last_seq: int | None
+    size: int
+    created: int
+
+
+cdef list list_segments(Log* log, str directory):
+    """Every segment in use, by first sequence number, newer ones of the same range first. Spares are left out."""
+    cdef const kn_segment* header
+    found = []
+    for name in os.listdir(directory):
+        matched = NAME.fullmatch(name)
+        if matched is None or log_map(log, int(matched[1])) < 0 or not has_header(log, int(matched[1])):
+            continue
+        header = segment_header(log, int(matched[1]))
+        last = header.last_seq if header.flags & KN_COMPACTED else None
+        found.append(Segment(int(matched[1]), header.first_seq, last, log.size[int(matched[1])], header.created))
+    return sorted(found, key=lambda segment: (segment.first_seq, -segment.segno))
+
+
+def split(segments: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """(those that make up the log, those that a compacted one stands for)."""
+    compacted = [segment for segment in segments if segment.last_seq is not None]
+    live, replaced = [], []
+    for segment in segments:
+        covered = any(
+            other.segno > segment.segno and other.first_seq <= segment.first_seq <= other.last_seq for other in compacted
+        )
+        (replaced if covered else live).append(segment)
+    return live, replaced
