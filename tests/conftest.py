@@ -1,0 +1,48 @@
+"""Fixtures for tests over real processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from nodes import RealNode
+
+MakeNode = Callable[..., RealNode]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home directory of the test's own, where the command line keeps its boot file."""
+    directory = tmp_path / "home"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def make_node(tmp_path: Path, home: Path) -> Iterator[MakeNode]:
+    """Makes nodes, `make_node("hdb1")`, that are not started yet. At the end each is stopped, and none of its
+    processes may be left."""
+    made: list[RealNode] = []
+
+    def make(name: str = "node") -> RealNode:
+        # PYTHONPATH only matters to whoever runs the tests without having installed the project.
+        environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        node = RealNode(name, tmp_path / name, environment | {"HOME": str(home)})
+        made.append(node)
+        return node
+
+    yield make
+    for node in made:
+        node.stop()
+    left = [process for node in made for process in node.kill_what_is_left()]
+    assert left == []
+
+
+@pytest.fixture
+def real_node(make_node: MakeNode) -> RealNode:
+    """A node that runs."""
+    node = make_node()
+    node.start_or_fail()
+    return node
