@@ -1,0 +1,75 @@
+"""The operations of the API as one table, and the one way a request takes through it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import engine
+from frontend.authentication import ANONYMOUS, Accounts, Credentials, User
+from frontend.errors import Refused, refusal
+from frontend.jobs import Jobs
+from frontend.operations import (
+    bulk,
+    cluster,
+    configuration,
+    describe,
+    exports,
+    history,
+    jobs,
+    logs,
+    records,
+    registration,
+    restart,
+    roles,
+    schemas,
+    search,
+    sql,
+    system,
+    tokens,
+    users,
+)
+from frontend.operations.dispatch import carry_out
+from frontend.operations.row import Call, Operation, Services, word_for
+from frontend.permissions import Rule
+from frontend.tokens import Tokens
+
+_MODULES = (
+    *(schemas, describe, records, search, sql, bulk, exports, jobs, users, roles, tokens),
+    *(history, logs, configuration, system, restart, registration, cluster),
+)
+
+#: Every operation by its name.
+TABLE: dict[str, Operation] = {row.name: row for module in _MODULES for row in module.OPERATIONS}
+
+
+class Operations:
+    """The operations on one node."""
+
+    def __init__(self, node: engine.Node) -> None:
+        accounts = Accounts(node)
+        self.services = Services(node, accounts, Tokens(node, accounts), Jobs(node))
+
+    def perform(self, request: Any, credentials: Credentials) -> Any:
+        """The result of a request, ready to be encoded. Everything that goes wrong is raised as Refused."""
+        name = request.get("operation") if isinstance(request, dict) else None
+        if name is None or name == "":
+            raise Refused(400, "Request body must include an 'operation' property.")
+        operation = TABLE.get(name) if isinstance(name, str) else None
+        word = word_for(str(name), request)
+        try:
+            user = self._identify(operation, request, credentials)
+            if operation is None:
+                raise Refused(400, f"Operation '{name}' not found")
+            return carry_out(Call(self.services, operation, request, credentials, user, word))
+        except Refused:
+            raise
+        except Exception as error:
+            raise refusal(error, word, operation.absent if operation else 404) from error
+
+    def _identify(self, operation: Operation | None, request: dict[str, Any], credentials: Credentials) -> User:
+        if credentials.token is not None:
+            return self.services.tokens.owner(credentials.token, refresh=operation is not None and operation.renews)
+        user = self.services.accounts.identify(credentials)
+        if user is None and (operation is None or operation.permission.rule is not Rule.PUBLIC):
+            raise Refused(401, "Must login")
+        return user or ANONYMOUS
