@@ -1,0 +1,12 @@
+"""SQL over KennelDB's engine: HarperDB's dialect, planned onto the indexes of every attribute.
+
+import engine, grammar
+with engine.open_node("/data/kennel") as node:
+    grammar.query(node, "SELECT * FROM dev.dog WHERE id = ?", [1])      # -> list of dicts, or the write reply
+"""
+
+from grammar.errors import SqlError
+from grammar.scope import Touch
+from grammar.statement import Statement, prepare, query
+
+__all__ = ["SqlError", "Statement", "Touch", "prepare", "query"]

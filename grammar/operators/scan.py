@@ -1,0 +1,151 @@
+"""Operators that read a table: along one index, or by the keys that several indexes give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice, repeat
+from operator import itemgetter
+from typing import Any
+
+from engine import keys
+from grammar.bound import TableSource
+from grammar.frame import Layout, Row
+from grammar.operators.operator import Operator, Step
+from grammar.ranges import Ranges, Reach
+from grammar.syntax import Expression
+from grammar.values import identity, order_key
+from grammar.wording import all_of
+
+
+@dataclass(slots=True)
+class Scan:
+    """The rows of some ranges of an index (the primary one too), in its order.
+
+    `offset` and `limit` count rows and need a single range. `sorted` asks for the exact order of the values: long
+    texts, which an index keeps cut, are then put in order here.
+    """
+
+    source: TableSource
+    view: Any
+    attribute: str
+    ranges: Ranges
+    columns: tuple[str, ...]
+    estimate: int
+    conditions: tuple[Expression, ...] = ()
+    reverse: bool = False
+    sorted: bool = False
+    offset: int = 0
+    limit: int | None = None
+
+    inputs: tuple[Operator, ...] = ()
+
+    @property
+    def layout(self) -> Layout:
+        return {(self.source.number, column): place for place, column in enumerate(self.columns)}
+
+    @property
+    def step(self) -> Step:
+        operation = "table scan"
+        if self.ranges != (keys.EVERYTHING,):
+            operation = "key lookup" if self.attribute == self.source.primary_key else "index range"
+        elif self.attribute != self.source.primary_key:
+            operation = "index scan"
+        return Step(operation, f"{self.source.schema}.{self.source.table}", self.attribute, all_of(self.conditions))
+
+    def rows(self) -> Iterator[Row]:
+        if self.sorted and self.attribute != self.source.primary_key:
+            return self._in_exact_order()
+        return self._read(self.columns, self.offset, self.limit)
+
+    def _read(self, columns: tuple[str, ...], offset: int, limit: int | None) -> Iterator[Row]:
+        ranges = self.ranges[::-1] if self.reverse else self.ranges
+        return chain.from_iterable(self._read_range(each, columns, offset, limit) for each in ranges)
+
+    def _read_range(
+        self, bounds: keys.Bounds, columns: tuple[str, ...], offset: int, limit: int | None
+    ) -> Iterator[Row]:
+        view, attribute, reverse = self.view, self.attribute, self.reverse
+        if not columns:
+            total = max(view.count_in(attribute, bounds) - offset, 0)
+            return repeat((), total if limit is None else min(total, limit))
+        if columns == (self.source.primary_key,):
+            return zip(view.keys(attribute, bounds, reverse=reverse, offset=offset, limit=limit), strict=False)
+        if columns == (attribute,) and not offset and limit is None and not self._has_composites(bounds):
+            return self._entries(bounds)
+        return view.tuples(attribute, bounds, columns, reverse=reverse, offset=offset, limit=limit)
+
+    def _has_composites(self, bounds: keys.Bounds) -> bool:
+        """Whether entries here stand for arrays or objects, which an index does not hold."""
+        inside = bounds & keys.COMPOSITES
+        return not inside.empty and self.view.count_in(self.attribute, inside) > 0
+
+    def _entries(self, bounds: keys.Bounds) -> Iterator[Row]:
+        for value, key in self.view.entries(self.attribute, bounds, reverse=self.reverse):
+            yield (self.view.get(key, (self.attribute,))[self.attribute] if value is keys.CUT else value,)
+
+    def _in_exact_order(self) -> Iterator[Row]:
+        columns = self.columns if self.attribute in self.columns else (*self.columns, self.attribute)
+        value_of = itemgetter(columns.index(self.attribute))
+        cut = slice(len(self.columns))
+        window = list(self._read(columns, self.offset, self.limit)) if self.limit is not None else None
+        if window is None or not _is_whole(window, value_of):
+            end = None if self.limit is None else self.offset + self.limit
+            rows = _put_in_order(self._read(columns, 0, None), value_of, self.reverse)
+            return (row[cut] for row in islice(rows, self.offset, end))
+        return (row[cut] for row in _put_in_order(iter(window), value_of, self.reverse))
+
+
+def _is_cut(value: Any) -> bool:
+    return type(value) is str and not keys.exact(value)
+
+
+def _is_whole(window: list[Row], value_of: itemgetter[Any]) -> bool:
+    """Whether no run of cut texts reaches out of the window."""
+    return not window or not (_is_cut(value_of(window[0])) or _is_cut(value_of(window[-1])))
+
+
+def _put_in_order(rows: Iterator[Row], value_of: itemgetter[Any], reverse: bool) -> Iterator[Row]:
+    """Sorts the runs of rows whose texts are cut in the index."""
+    run: list[Row] = []
+    for row in rows:
+        if _is_cut(value_of(row)):
+            run.append(row)
+            continue
+        if run:
+            yield from sorted(run, key=value_of, reverse=reverse)
+            run = []
+        yield row
+    yield from sorted(run, key=value_of, reverse=reverse)
+
+
+@dataclass(slots=True)
+class KeyUnion:
+    """The rows that any of several indexes points to, each once, in key order."""
+
+    source: TableSource
+    view: Any
+    reaches: tuple[Reach, ...]
+    columns: tuple[str, ...]
+    estimate: int
+    conditions: tuple[Expression, ...] = ()
+
+    inputs: tuple[Operator, ...] = ()
+
+    @property
+    def layout(self) -> Layout:
+        return {(self.source.number, column): place for place, column in enumerate(self.columns)}
+
+    @property
+    def step(self) -> Step:
+        indexes = ", ".join(dict.fromkeys([each.attribute for each in self.reaches]))
+        return Step("index union", f"{self.source.schema}.{self.source.table}", indexes, all_of(self.conditions))
+
+    def rows(self) -> Iterator[Row]:
+        found: dict[Any, Any] = {}
+        for each in self.reaches:
+            for bounds in each.ranges:
+                for key in self.view.keys(each.attribute, bounds):
+                    found[identity(key)] = key
+        for key in sorted(found.values(), key=order_key):
+            yield from self.view.tuples(self.source.primary_key, keys.equal(key), self.columns)

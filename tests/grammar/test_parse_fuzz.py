@@ -1,0 +1,105 @@
+"""Whatever is sent as SQL gives a statement or an SqlError: no crash, no hang, no recursion error."""
+
+from __future__ import annotations
+
+import os
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlgen import statement
+
+import grammar
+from grammar.parse import parse
+from grammar.tokens import CONTEXTUAL, RESERVED, SYMBOLS, shape, tokenize
+
+ROUNDS = 200_000 if os.environ.get("KENNEL_TORTURE") == "long" else 3_000
+ATOMS = [
+    *sorted(RESERVED),
+    *sorted(CONTEXTUAL),
+    *SYMBOLS,
+    *"a b.c `q` [r] x1 1 2.5 .5 1e3 'text' 'it''s' \"d\" ? $0 :p -- /* */ @{} @[1] N'x' COUNT MAX CAST TRIM EXTRACT".split(),
+    *["-- remark\n", "/* remark */", "\n", "'", '"', "`", "[", "\0", "ü", "😀", "#", "\\", "1abc", "1e999", "9" * 40],
+]
+DEEP = ["(", "NOT ", "- ", "a IN (", "CASE WHEN ", "UPPER(", "(SELECT ", "a = ", "a AND ", "a OR ", "1 + ", "a->", "~"]
+
+
+def survives(sql: str) -> bool:
+    """Whether it was a statement; any error but SqlError fails the test."""
+    try:
+        parse(sql)
+    except grammar.SqlError:
+        return False
+    return True
+
+
+def test_soups_of_tokens() -> None:
+    chance = Random(1)
+    for _ in range(ROUNDS):
+        survives(" ".join(chance.choices(ATOMS, k=chance.randint(1, 25))))
+
+
+def test_statements_with_a_token_changed() -> None:
+    chance = Random(2)
+    for _ in range(ROUNDS // 3):
+        sql = statement(chance)[0].kennel
+        words = [token.text for token in tokenize(sql)]
+        for _ in range(chance.randint(1, 3)):
+            words[chance.randrange(len(words))] = chance.choice(ATOMS)
+        survives(" ".join(words))
+
+
+def test_statements_with_a_character_changed() -> None:
+    chance = Random(3)
+    for _ in range(ROUNDS // 3):
+        sql = statement(chance)[0].kennel
+        place = chance.randrange(len(sql))
+        survives(sql[:place] + chance.choice("'\"`[](),;.*-/@?:$%\0\n x1") + sql[place + chance.randint(0, 1) :])
+
+
+@given(st.text(max_size=60))
+def test_any_text(sql: str) -> None:
+    survives(sql)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40), st.sampled_from(["SELECT '{}'", 'SELECT "{}"', "SELECT `{}`", "SELECT a FROM b.c WHERE d = '{}'"]))
+def test_any_text_inside_quotes(text: str, frame: str) -> None:
+    survives(frame.format(text))
+
+
+@pytest.mark.parametrize("opening", DEEP)
+@pytest.mark.parametrize("depth", [60, 1_000, 20_000])
+def test_deep_nesting(opening: str, depth: int) -> None:
+    survives(f"SELECT {opening * depth}")
+    survives(f"SELECT {opening * depth}1{')' * depth}")
+
+
+def test_a_moderately_deep_statement_is_understood() -> None:
+    assert survives(f"SELECT {'(' * 500}1{')' * 500}")  # brackets alone add no depth
+    assert survives(f"SELECT {'1 + ' * 100}1")
+    assert survives(f"SELECT a FROM b.c WHERE {' AND '.join(['d = 1'] * 5_000)}")
+    assert survives(f"SELECT a FROM b.c WHERE d IN ({', '.join(map(str, range(5_000)))})")
+
+
+def test_what_is_too_deep_is_refused() -> None:
+    with pytest.raises(grammar.SqlError, match="nested too deeply"):
+        parse(f"SELECT {'- ' * 500}1")
+
+
+def test_the_shape_lifts_exactly_the_literals_that_the_tokens_have() -> None:
+    """Otherwise a statement could be answered with the tree of another."""
+    chance = Random(4)
+    for _ in range(ROUNDS):
+        sql = " ".join(chance.choices([*"a = 1 2.5 'x' 'it''s' \"d\" `q'1` [r'2] , ( ) t.5 x1 -- /*1*/".split(), "--'5\n"], k=12))
+        try:
+            tokens = tokenize(sql)
+        except grammar.SqlError:
+            continue
+        lifted = shape(sql)
+        values = tuple(token.value for token in tokens if token.slot is not None)
+        if lifted.literals == values:
+            assert lifted.key.count("\0") == len(values)
+            rebuilt = tokenize(lifted.key.replace("\0i", "7").replace("\0d", "7.5").replace("\0t", "'seven'"))
+            assert [token.type for token in rebuilt] == [token.type for token in tokens]
