@@ -9,7 +9,6 @@ for themselves: after a fork the child's handles refuse to be used, and it opens
 from __future__ import annotations
 
 import json
-import logging
 import os
 import secrets
 import threading
@@ -26,12 +25,12 @@ from engine.configuration import Configuration
 from engine.doorbell import Doorbell
 from engine.errors import Busy, Corrupt, InvalidName, KennelError, NoSuchTable, RootError, TableExists
 from engine.files import failure, replace_file, sync_directory
+from engine.maintenance import CHECKPOINT_BYTES, Maintenance
+from engine.settings import seconds
 from engine.store import Store
 from engine.syncer import Syncer
 from engine.table import Table
 from engine.view import View
-
-log = logging.getLogger(__name__)
 
 ID_FILE = "node.id"
 CUT_ATTEMPTS = 1000  # at opening views of several tables that are of one moment
@@ -177,26 +176,25 @@ class Node:
         """
         return self._doorbell.wait(last, timeout)
 
-    def maintain(self, checkpoint_bytes: int = 64 << 20) -> None:
-        """What the holder of the maintenance lock has to do from time to time.
+    @cached_property
+    def maintenance(self) -> Maintenance:
+        """The upkeep of this node's tables, for the holder of the maintenance lock."""
+        retention = seconds(self.configuration.get("logging.auditRetention"))
+        return Maintenance(self.configuration.get("logging.auditLog"), retention)
 
-        Remove what crashes left; checkpoint the tables whose log has grown by so much since their last checkpoint.
-        """
+    def maintain(self, checkpoint_bytes: int = CHECKPOINT_BYTES) -> None:
+        """One round of upkeep: what crashes left behind goes, tables are checkpointed and compacted where that is due."""
         with locked(self.root):
             self._catalog.sweep()
         self._forget_dropped()
-        for definition in list(self._catalog.listing().by_id.values()):
+        definitions = self._catalog.listing().by_id
+        self.maintenance.forget(set(definitions))
+        for definition in list(definitions.values()):
             try:
                 self._table_of(definition)
-                store = self._stores[definition.id]
-                store.reclaim_slots()
-                store.checkpoint(checkpoint_bytes)
+                self.maintenance.look_after(definition, self._stores[definition.id], checkpoint_bytes)
             except (NoSuchTable, KeyError):  # dropped meanwhile
                 continue
-            except KennelError:
-                log.exception(
-                    "'%s.%s' could not be looked after; it will be tried again", definition.schema, definition.name
-                )
 
     # --- inside
 

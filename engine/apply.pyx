@@ -413,7 +413,8 @@ cdef int apply_header(Txn* txn, const kn_frame* frame) noexcept nogil:
     if frame.version > txn.meta.version:
         txn.meta.version = frame.version
     if frame.origin == 0:
-        txn.meta.local_epoch, txn.meta.local_seq = frame.epoch, frame.origin_seq
+        if frame.origin_seq:
+            txn.meta.local_epoch, txn.meta.local_seq = frame.epoch, frame.origin_seq
         return 0
     return _apply_mark(txn, frame.origin, frame.origin_seq) if frame.origin_seq else 0
 

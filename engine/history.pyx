@@ -53,7 +53,7 @@ class Transaction:
     origin: str | None      # id of the node that it comes from; None = this node
     origin_name: str
     epoch: int
-    origin_seq: int         # its place among the origin's transactions on this table; 0 = rows of a snapshot
+    origin_seq: int         # its place among the origin's transactions on this table; 0 = none, it is not replicated by itself
     user: str | None
     operation: str          # what the request was called; "" when unknown
     changes: list[Change]

@@ -22,9 +22,10 @@ from engine.core cimport FIRST_ATTRIBUTE, Core, core_close, op_is_sound
 from engine.doorbell cimport Doorbell
 from engine.keys cimport encode_key
 from engine.layout cimport (
-    KN_FIRST_PAGE, KN_PAGE_SIZE, kn_load64, kn_locator, kn_meta, kn_op, kn_tombstone, kn_tree,
+    KN_FIRST_PAGE, KN_PAGE_SIZE, kn_load32, kn_load64, kn_locator, kn_meta, kn_op, kn_tombstone, kn_tree,
 )
-from engine.log cimport log_map, log_open, log_prepare, op_at, segment_size
+from engine.log cimport log_forget, log_map, log_open, log_prepare, op_at, segment_size
+from engine.posix cimport ENOENT
 from engine.record cimport encode_record
 from engine.recovery cimport recover
 from engine.shared cimport Coordination, begin_read, publish, read_published
@@ -168,9 +169,11 @@ cdef class Store:
             self.index_fd = -1
 
     def close(self) -> None:
-        """StoreViews must be closed before."""
+        """Waits for calls of other threads that are under way. Views end with Closed."""
         if not self.closed:
             self.closed = True
+            while self.calls > 0:
+                time.sleep(0.001)
             self._release()
 
     def __del__(self) -> None:
@@ -191,7 +194,7 @@ cdef class Store:
         begin_read(self.core.shared, slot[0], &self.core.shared.head if at_head or not self.durable_first
                    else &self.core.shared.visible, meta)
         cdef int result = pager_map(&self.core.pager, meta.next_pgno)
-        if result == 0 and self.segments_mapped < meta.segno:
+        if result == 0 and (self.segments_mapped < meta.segno or self.removals != kn_load32(&self.core.shared.removals)):
             result = self.map_segments(meta.segno)
         if result < 0:
             self.shared.give_slot(slot[0])
@@ -203,12 +206,25 @@ cdef class Store:
     cdef int map_segments(self, uint32_t last) except? -1:
         """Maps the log as far as a view may need it, because the table may be dropped, and the names of its files gone,
         while the view is open. A negative errno when that has happened already."""
-        cdef int result = 0
+        cdef uint32_t removals = kn_load32(&self.core.shared.removals)
+        cdef int result = log_map(&self.core.log, last) if last > 0 else 0
+        if result == 0 and removals != self.removals:
+            self._forget_removed()
+            self.removals, self.segments_mapped = removals, 0
         while result == 0 and self.segments_mapped < last:
-            result = log_map(&self.core.log, self.segments_mapped + 1)
-            if result == 0:
-                self.segments_mapped += 1
+            self.segments_mapped += 1
+            result = log_map(&self.core.log, self.segments_mapped)
+            if result == -ENOENT:       # compacted away, or a number that was never used
+                result = 0
         return result
+
+    def _forget_removed(self) -> None:
+        """Lets go of segments that were unlinked, so that their space is freed. They were unlinked when no reader of any
+        process could need them any more."""
+        cdef uint32_t segno
+        for segno in range(1, self.core.log.highest + 1):
+            if self.core.log.base[segno] != NULL and not os.path.exists(os.path.join(self.directory, f"{segno:06}.log")):
+                log_forget(&self.core.log, segno)
 
     @property
     def generation(self) -> int:
@@ -304,10 +320,11 @@ cdef class Store:
 
     def write(
         self, kind: str, records: Sequence, *, user: str | None = None, at: "StoreView | None" = None,
-        check_name: Callable[[str], None] | None = None,
+        check_name: Callable[[str], None] | None = None, replicated: bool = True,
     ) -> tuple[list, list, int]:
         """One transaction: (written keys, skipped keys, version µs). `records` are dicts that hold their primary key, for
-        delete the keys themselves. With `at`, Conflict if one of these records changed since that view."""
+        delete the keys themselves. With `at`, Conflict if one of these records changed since that view.
+        Unless `replicated`, it stays on this node."""
         cdef Intent intent = INTENTS[kind]
         cdef _Encoded encoded
         cdef Batch batch
@@ -319,7 +336,7 @@ cdef class Store:
             encoded = self._encode(intent, records, keys, check_name)
             if at is not None:
                 self._expect(encoded, at)
-            verdict, version = self._commit(encoded, OPERATIONS[kind], user, generation, None)
+            verdict, version = self._commit(encoded, OPERATIONS[kind], user, generation, None, not replicated)
             if verdict != STALE_NAMES:
                 break
             self._refresh_names()
@@ -390,7 +407,8 @@ cdef class Store:
             seen.add(key)
             operation.expected_segno, operation.expected_offset = at.place_of(key)
 
-    def _commit(self, _Encoded encoded, int operation, user, uint64_t generation, _Origin origin) -> tuple[int, int]:
+    def _commit(self, _Encoded encoded, int operation, user, uint64_t generation, _Origin origin,
+                bint unreplicated=False) -> tuple[int, int]:
         """Commits and, as `durability` says, syncs: (verdict, version µs)."""
         cdef Batch batch
         cdef bytes user_name = (user or "").encode()
@@ -402,6 +420,7 @@ cdef class Store:
         batch.user, batch.user_length = <const char*>user_name, <int>len(user_name)
         batch.names_generation = generation
         batch.source = &origin.source if origin is not None else NULL
+        batch.unreplicated = unreplicated
         self.calls += 1
         with nogil:
             verdict = core_commit(&self.core, &batch, LOCK_MS)
@@ -565,7 +584,8 @@ cdef class Store:
             "commits": self.core.shared.commits, "syncs": self.core.shared.syncs, "pages": meta.next_pgno,
             "allocated_pages": self.core.shared.index_pages, "leaked_pages": meta.leaked,
             "free_pages": meta.young_tail - meta.young_head + meta.old_tail - meta.old_head,
-            "log_segment": meta.segno, "log_end": meta.log_end,
+            "log_segment": meta.segno, "log_end": meta.log_end, "log_bytes": self.core.shared.log_bytes,
+            "appended": self.core.shared.appended,
         }
 
     def checkpoint(self, log_bytes: int = 0) -> bool:

@@ -88,9 +88,11 @@ class Table:
         """Change the given attributes of records that are there, add the others."""
         return self._write("upsert", records, user)
 
-    def delete(self, keys: Sequence[Any], *, user: str | None = None, at: View | None = None) -> WriteResult:
-        """Remove records; unknown keys are skipped. `at` as in `update`."""
-        return self._commit("delete", accept_keys(keys), user, at)
+    def delete(
+        self, keys: Sequence[Any], *, user: str | None = None, at: View | None = None, replicated: bool = True
+    ) -> WriteResult:
+        """Remove records; unknown keys are skipped. `at` as in `update`. Unless `replicated`, only on this node."""
+        return self._commit("delete", accept_keys(keys), user, at, replicated=replicated)
 
     def create_attribute(self, name: str, user: str | None = None) -> None:
         """Make an attribute known before a record has it. AttributeExists, InvalidName."""
@@ -237,10 +239,13 @@ class Table:
         user: str | None,
         at: View | None,
         check_name: Callable[[str], None] | None = None,
+        replicated: bool = True,
     ) -> WriteResult:
         store, snapshot = self._live_store(), None if at is None else at.snapshot
         try:
-            written, skipped, version = store.write(kind, what, user=user, at=snapshot, check_name=check_name)
+            written, skipped, version = store.write(
+                kind, what, user=user, at=snapshot, check_name=check_name, replicated=replicated
+            )
         except KennelError as error:
             self._explain(error)
             raise

@@ -303,8 +303,8 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
         if result != 0:
             return result
         result = _judge(core, txn, batch, batch.operations + index, origin, version)
-        if batch.operations[index].outcome == DONE:
-            changed = True
+        if batch.operations[index].outcome == DONE and (batch.operations[index].intent != INTRODUCE or batch.count == 1):
+            changed = True          # new attributes alone, of records that are all skipped, are no change
         if core.frame_used > MAX_FRAME - 64:
             return TOO_LARGE
     if result != 0 or not changed:
@@ -315,7 +315,7 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
         frame.epoch, frame.origin_seq = batch.source.epoch, batch.source.sequence
     else:
         frame.epoch = txn.meta.local_epoch if txn.meta.local_epoch else core.epoch
-        frame.origin_seq = txn.meta.local_seq + 1
+        frame.origin_seq = 0 if batch.unreplicated else txn.meta.local_seq + 1
     batch.version = version
     result = apply_header(txn, frame)
     if result == 0:

@@ -85,7 +85,7 @@ class Table:
             if self.declared is None:
                 row.setdefault("__createdtime__", canonical(version / 1000))
                 row["__updatedtime__"] = canonical(version / 1000)
-        if self.declared is None:
+        if written and self.declared is None:
             self.attributes += dict.fromkeys(
                 name for record in records for name in record if name not in (*self.attributes, *TIMES)
             )

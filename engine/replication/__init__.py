@@ -103,4 +103,5 @@ def start(node: Node, configuration: Configuration) -> Replication:
     )
     storage = Storage(node, Aside(node.root))
     hub = Hub(node, storage, identity, keys, configuration.get(f"{network}.host"), routes_of(configuration))
+    node.maintenance.keepers.append(hub.keeps)
     return Replication(node, name, hub)

@@ -115,6 +115,13 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Retain:
+    """What subscribers still need of the logs: per table id the first position. Nothing of other tables is needed."""
+
+    needed: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     request: int
     result: Any = None
@@ -129,4 +136,4 @@ class Note:
     text: str
 
 
-Action = Send | Hang | Perform | Watch | Reply | Note
+Action = Send | Hang | Perform | Watch | Retain | Reply | Note

@@ -23,7 +23,7 @@ from typing import Any
 import zmq
 
 from engine.api import Node
-from engine.errors import Closed, KennelError, Unreachable
+from engine.errors import KennelError, Unreachable
 from engine.process import CannotStart
 from engine.replication.apply import Storage
 from engine.replication.events import (
@@ -38,6 +38,7 @@ from engine.replication.events import (
     Perform,
     Reply,
     Rerouted,
+    Retain,
     Send,
     Tick,
     Watch,
@@ -51,7 +52,7 @@ from engine.replication.lanes import Lanes
 from engine.replication.messages import Stream
 from engine.replication.protocol import Protocol
 from engine.replication.routes import Route
-from engine.replication.transport import Dial, Listener
+from engine.replication.transport import FAREWELL_MS, Dial, Listener
 from engine.replication.works import WRITING
 
 TICK = 0.1
@@ -78,13 +79,13 @@ class Hub:
         self._node = node
         self._storage = storage
         self._keys = keys
+        self._core = Protocol(identity, storage.neighbours(), routes)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._listener = Listener(self._context, keys, host, identity.clustering_port)
         except CannotStart:
             self._context.destroy(0)
             raise
-        self._core = Protocol(identity, storage.neighbours(), routes)
         self._dials: dict[Route, Dial] = {}
         self._poller = zmq.Poller()
         self._events: SimpleQueue[Event | None] = SimpleQueue()
@@ -92,7 +93,9 @@ class Hub:
         self._requests = count(1)
         self._futures: dict[int, Future[Any]] = {}
         self._watched: frozenset[Stream] = frozenset()
+        self._needed: dict[str, int] | None = None  # until the core has told
         self._stopping = threading.Event()
+        self._next_tick = 0.0
         self._lanes = Lanes(WORKERS, "hub-work")
         for socket in (self._listener.socket, self._listener.authenticator):
             self._poller.register(socket, zmq.POLLIN)
@@ -124,6 +127,10 @@ class Hub:
         """Dial these routes from now on, and no others."""
         self._submit(Rerouted(routes))
 
+    def keeps(self, table_id: str) -> int | None:
+        """The position from which on subscribers still need a table's log; None when nobody needs any of it."""
+        return 1 if self._needed is None else self._needed.get(table_id)
+
     def close(self) -> None:
         """Take leave of the peers and end all threads."""
         if self._stopping.is_set():
@@ -134,7 +141,7 @@ class Hub:
             thread.join()
         self._lanes.close()
         for future in list(self._futures.values()):
-            future.cancel()
+            future.set_exception(Unreachable("The node stops."))
         os.close(self._wake)
 
     def _submit(self, event: Event | None) -> None:
@@ -144,22 +151,29 @@ class Hub:
     # --- the hub's thread ---
 
     def _run(self) -> None:
-        next_tick = 0.0
         while not self._stopping.is_set():
-            ready = dict(self._poller.poll(max(0, round((next_tick - time.monotonic()) * 1000))))
-            self._take_sockets(ready)
-            if self._wake in ready:
-                os.eventfd_read(self._wake)
-            self._take_events()
-            if time.monotonic() >= next_tick:
-                next_tick = time.monotonic() + TICK
-                self._tick()
+            try:
+                self._turn()
+            except Exception:
+                # Whatever it was: without this thread the node would be cut off for good.
+                log.exception("Replication met a fault of its own")
+                self._stopping.wait(TICK)
         for action in self._core.close():
             self._carry_out(action)
         for dial in self._dials.values():
-            dial.close(200)
+            dial.close(FAREWELL_MS)
         self._listener.close()
         self._context.term()
+
+    def _turn(self) -> None:
+        ready = dict(self._poller.poll(max(0, round((self._next_tick - time.monotonic()) * 1000))))
+        self._take_sockets(ready)
+        if self._wake in ready:
+            os.eventfd_read(self._wake)
+        self._take_events()
+        if time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + TICK
+            self._tick()
 
     def _take_sockets(self, ready: dict[Any, int]) -> None:
         if self._listener.authenticator in ready:
@@ -225,6 +239,8 @@ class Hub:
                 self._hang_up(action)
             case Watch(streams):
                 self._watched = streams
+            case Retain(needed):
+                self._needed = needed
             case Reply():
                 self._reply(action)
             case Note(level, text):
@@ -286,19 +302,17 @@ class Hub:
 
     def _listen_for_commits(self) -> None:
         rung = 0
-        known: dict[Stream, int | None] = {}
+        known: dict[Stream, int] = {}
         while not self._stopping.is_set():
             try:
                 rung = self._node.wait_for_commit(rung, DOORBELL_TIMEOUT)
                 heads = {stream: self._storage.head(stream) for stream in self._watched}
-            except Closed:
-                return
-            except KennelError as error:
-                log.warning("Commits cannot be seen: %s", error)
+            except Exception:
+                log.exception("Commits cannot be seen; trying again")
                 self._stopping.wait(DOORBELL_TIMEOUT)
                 continue
             news = {stream: head for stream, head in heads.items() if head is not None and head != known.get(stream)}
-            known = heads
             if news:
                 self._submit(Committed(news))
+            known = {stream: head for stream, head in heads.items() if head is not None}
             self._stopping.wait(GATHER)

@@ -1,7 +1,8 @@
 """Neighbours in `system.hdb_nodes`: one row each, keyed by the node's name.
 
 {"name": "south", "uuid": …, "removed": stamp, "ports": {"clustering": 9932, "operations_api": 9925},
- "subscriptions": [{"schema", "table", "publish", "subscribe", "stamp", "start_time", "joined", "table_id"}]}
+ "subscriptions": [{"schema", "table", "publish", "subscribe", "stamp", "start_time", "joined", "table_id",
+                        "reached"}]}
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class _Subscription(msgspec.Struct):
     start_time: int | None = None
     joined: bool = False
     table_id: str | None = None
+    reached: int = 0
 
 
 class _Row(msgspec.Struct):
@@ -57,6 +59,7 @@ def row_of(neighbour: Neighbour) -> dict[str, Any]:
                 "start_time": s.start_time,
                 "joined": s.joined,
                 "table_id": s.table_id,
+                "reached": s.reached,
             }
             for stream, s in sorted(neighbour.subscriptions.items())
         ],
@@ -70,7 +73,9 @@ def neighbour_of(row: dict[str, Any]) -> Neighbour:
     except msgspec.ValidationError as error:
         raise Corrupt(f"A row of system.{TABLE} is damaged: {error}") from error
     subscriptions = {
-        Stream(s.schema, s.table): Subscription(s.publish, s.subscribe, s.stamp, s.start_time, s.joined, s.table_id)
+        Stream(s.schema, s.table): Subscription(
+            s.publish, s.subscribe, s.stamp, s.start_time, s.joined, s.table_id, s.reached
+        )
         for s in kept.subscriptions
     }
     ports = kept.ports

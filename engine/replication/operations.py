@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from engine.replication.protocol import Protocol
     from engine.replication.session import Session
 
-LINK_TIMEOUT = 5.0
+LINK_TIMEOUT = 3.0
 PROPOSAL_TIMEOUT = 15.0
 SURVEY_TIMEOUT = 5.0
 MAX_SURVEY_TIMEOUT = 60.0

@@ -35,6 +35,7 @@ from engine.replication.events import (
     Received,
     Reply,
     Rerouted,
+    Retain,
     Tick,
     Watch,
 )
@@ -50,6 +51,7 @@ from engine.replication.works import Look, RenewEpoch, SaveNeighbour, Shelf, Wor
 
 REMEMBERED_SURVEYS = 1000
 REVIEW_INTERVAL = 0.5
+KEEPING_INTERVAL = 30.0
 
 
 class Protocol:
@@ -75,6 +77,9 @@ class Protocol:
         self._surveys: OrderedDict[str, None] = OrderedDict()
         self._survey_count = 0
         self._next_review = 0.0
+        self._reached: dict[tuple[str, Stream], int] = {}
+        self._next_keeping = 0.0
+        self._needed: dict[str, int] | None = None
         self._watched: frozenset[Stream] = frozenset()
 
     def handle(self, event: Event, now: float, wall: int) -> list[Action]:
@@ -87,6 +92,7 @@ class Protocol:
 
     def close(self) -> list[Action]:
         """Take leave of all peers."""
+        self._keep_reached()
         self.links.close()
         actions, self._actions = self._actions, []
         return actions
@@ -124,6 +130,7 @@ class Protocol:
             self._next_review = self.now + REVIEW_INTERVAL
             for inflow in self.inflows.values():
                 inflow.review()
+            self._retain()
 
     # --- for the parts ---
 
@@ -149,7 +156,7 @@ class Protocol:
         subscription = row.subscriptions.get(stream)
         if subscription is not None and not subscription.joined:
             row = row.with_terms([(stream, replace(subscription, joined=True))])
-            self.tasks.start(self.keep(row, session.card))
+            self.tasks.start(self._note_down(row, session.card))
 
     def publishes(self, session: Session, stream: Stream) -> bool:
         publication = self.publications.get(stream)
@@ -171,6 +178,10 @@ class Protocol:
         """Neither offer to nor take from this session anything more."""
         self._leave(session, set(), set())
         self._watch()
+
+    def reached(self, session: Session, stream: Stream, position: int) -> None:
+        """A subscriber has everything up to a position in this node's log."""
+        self._reached[session.card.name, stream] = position
 
     def check_own(self, stream: Stream, own: Origin, last: int) -> None:
         """A peer has this node's own transactions up to `last`."""
@@ -245,6 +256,39 @@ class Protocol:
         for session in self.sessions.values():
             if stream in session.neighbour.subscriptions:
                 session.settle()
+
+    def _retain(self) -> None:
+        """Tell what subscribers still need of the logs; and from time to time keep how far they are."""
+        needed: dict[str, int] = {}
+        for row in self.neighbours.values():
+            for stream, s in row.subscriptions.items():
+                if s.publish and s.table_id is not None:
+                    first = self._reached.get((row.name, stream), s.reached) + 1
+                    needed[s.table_id] = min(first, needed.get(s.table_id, first))
+        if needed != self._needed:
+            self._needed = needed
+            self.emit(Retain(needed))
+        if self.now >= self._next_keeping:
+            self._next_keeping = self.now + KEEPING_INTERVAL
+            self._keep_reached()
+
+    def _keep_reached(self) -> None:
+        reached, self._reached = self._reached, {}
+        for row in list(self.neighbours.values()):
+            news = {
+                stream: replace(s, reached=reached[row.name, stream])
+                for stream, s in row.subscriptions.items()
+                if s.publish and reached.get((row.name, stream), s.reached) != s.reached
+            }
+            if news:
+                self.tasks.start(self._note_down(row.with_terms(news.items()), None))
+
+    def _note_down(self, row: Neighbour, card: Card | None) -> Steps:
+        """Keep a row; if that fails, more is done again after a restart than need be, and no harm comes of it."""
+        try:
+            yield from self.keep(row, card)
+        except KennelError as error:
+            self.note("warning", f"What node '{row.name}' has reached could not be kept: {error}")
 
     # --- links and sessions ---
 

@@ -8,6 +8,7 @@ subscriber's choice alone, so nothing is sent twice in a mesh, and nothing is se
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from engine.errors import KennelError, NotFound
@@ -72,8 +73,8 @@ class Publication:
             before.close()
         wants = {Origin(want.node, want.epoch): want.have for want in follow.wants}
         if wants:
-            unacknowledged = before.unacknowledged if before is not None else 0
-            self._outflows[session] = Outflow(self._core, self, session, wants, unacknowledged)
+            frames_before = len(before.unacknowledged) if before is not None else 0
+            self._outflows[session] = Outflow(self._core, self, session, wants, frames_before)
 
     def acknowledged(self, session: Session, ack: Ack) -> None:
         outflow = self._outflows.get(session)
@@ -147,16 +148,20 @@ class Publication:
 
 
 class Outflow:
-    """What one session follows of a publication: a position in the log, and how far it has been sent each origin."""
+    """What one session follows of a publication: a position in the log, and how far it has been sent each origin.
+
+    `unacknowledged` has, for each frame on its way, the position up to which the subscriber has all when it is
+    acknowledged; 0 for frames of an outflow before this one."""
 
     def __init__(
-        self, core: Protocol, publication: Publication, session: Session, wants: Vector, unacknowledged: int
+        self, core: Protocol, publication: Publication, session: Session, wants: Vector, frames_before: int
     ) -> None:
-        self.unacknowledged = unacknowledged
+        self.unacknowledged: deque[int] = deque([0] * frames_before)
         self._core = core
         self._publication = publication
         self._session = session
         self._wants = wants
+        self._position = 0
         self._shelf: Shelf | None = None
         self._task: Task = core.tasks.start(self._run())
 
@@ -167,7 +172,10 @@ class Outflow:
         self._task.wake()
 
     def acknowledged(self, frames: int) -> None:
-        self.unacknowledged = max(0, self.unacknowledged - frames)
+        for _ in range(min(frames, len(self.unacknowledged))):
+            reached = self.unacknowledged.popleft()
+            if reached:
+                self._core.reached(self._session, self._publication.stream, reached)
         self._task.wake()
 
     def compare(self, shelf: Shelf) -> None:
@@ -191,20 +199,29 @@ class Outflow:
     def _stream(self, stream: Stream) -> Steps:
         located: Located = yield Locate(stream, dict(self._wants))
         self._cut_short(located.short)
-        position = located.position
+        self._position = located.position
         self._publication.committed(located.head)
         while self._wants:
-            if self.unacknowledged >= WINDOW_FRAMES or position >= self._publication.head:
-                self._check(position)
+            if len(self.unacknowledged) >= WINDOW_FRAMES or self._position >= self._publication.head:
+                self._rest()
                 yield PARK
                 continue
-            chunk: Chunk = yield ReadLog(stream, position, frozenset(self._wants), FRAME_BYTES)
-            position = max(position, chunk.position)
+            chunk: Chunk = yield ReadLog(stream, self._position, frozenset(self._wants), FRAME_BYTES)
+            self._position = max(self._position, chunk.position)
             self._publication.committed(chunk.head)
             entries = self._due(chunk.entries)
             if entries:
-                self.unacknowledged += 1
+                self.unacknowledged.append(self._position)
                 self._session.send(Data(stream, entries))
+
+    def _rest(self) -> None:
+        """Before waiting: what has been reached, and whether that is all there is to be had from the log."""
+        if not self.unacknowledged:
+            self._core.reached(self._session, self._publication.stream, self._position)
+        shelf = self._shelf
+        if shelf is not None and self._position >= shelf.head:
+            self._shelf = None
+            self._cut_short(frozenset(o for o, sent in self._wants.items() if shelf.vector.get(o, 0) > sent))
 
     def _due(self, entries: list[Entry]) -> list[Entry]:
         """Those that continue what has been sent; an origin with a hole in it is served no further."""
@@ -222,16 +239,6 @@ class Outflow:
             due.append(entry)
         self._cut_short(frozenset(holes))
         return due
-
-    def _check(self, position: int) -> None:
-        """At the end of the log, compare what has been sent with what the table has."""
-        shelf, self._shelf = self._shelf, None
-        if shelf is None:
-            return
-        if position < shelf.head:
-            self._shelf = shelf
-            return
-        self._cut_short(frozenset(o for o, sent in self._wants.items() if shelf.vector.get(o, 0) > sent))
 
     def _cut_short(self, origins: frozenset[Origin]) -> None:
         if not origins:

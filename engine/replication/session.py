@@ -66,6 +66,7 @@ class Session:
         self._questions: dict[int, float] = {}
         self._tasks: list[Task] = []
         self._settling: Task | None = None
+        self._is_over = False
         self.settle()
 
     @property
@@ -81,13 +82,14 @@ class Session:
 
     def ended(self) -> None:
         """The link is gone: nobody answers any more, and nothing is sent or taken."""
+        self._is_over = True
         self._core.leave(self)
         for task in self._tasks:
             task.cancel()
         if self._settling is not None:
             self._settling.cancel()
         for token in list(self._questions):
-            self._core.tasks.fail(token, Unreachable(f"Node '{self.card.name}' cannot be reached."))
+            self._core.tasks.fail(token, self._gone())
         self._questions.clear()
 
     def _for_publication(self, message: Follow | Ack) -> None:
@@ -110,9 +112,15 @@ class Session:
         else:
             inflow.cut_short(self, message)
 
+    def _gone(self) -> Unreachable:
+        return Unreachable(f"Node '{self.card.name}' cannot be reached.")
+
     # --- questions and answers ---
 
     def ask(self, token: int, ask: Ask) -> None:
+        if self._is_over:
+            self._core.tasks.fail(token, self._gone())
+            return
         self._questions[token] = self._core.now + ask.timeout
         self.send(with_fields(ask.question, request=token))
 

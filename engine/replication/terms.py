@@ -21,7 +21,8 @@ class Subscription:
 
     `start_time` and `stamp` are in microseconds (the stamp doubled, see above). `joined`: the rows that were there
     before have been brought over, the stream of transactions is followed from here on. `table_id`: which table it was
-    made for; a table of the same name made later is another one."""
+    made for; a table of the same name made later is another one. `reached`: up to where in this node's log of the table
+    the other has everything."""
 
     publish: bool
     subscribe: bool
@@ -29,6 +30,7 @@ class Subscription:
     start_time: int | None = None
     joined: bool = False
     table_id: str | None = None
+    reached: int = 0
 
     @property
     def live(self) -> bool:
@@ -92,4 +94,8 @@ def continued(before: Subscription | None, after: Subscription) -> Subscription:
     if before is None:
         return after
     same_table = before.table_id == after.table_id
-    return replace(after, joined=same_table and before.joined and before.subscribe and after.subscribe)
+    return replace(
+        after,
+        joined=same_table and before.joined and before.subscribe and after.subscribe,
+        reached=before.reached if same_table and before.publish and after.publish else 0,
+    )
