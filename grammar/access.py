@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import log2
 
 from engine import keys
-from grammar.bound import TableSource
+from grammar.bound import TableSource, attributes_in
 from grammar.expressions import Scope
 from grammar.frame import Frame
 from grammar.operators.operator import Operator
@@ -29,11 +29,15 @@ RESIDUAL = 3  # one in so many rows is expected to pass a condition that no inde
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The order that ORDER BY asks for, if one index has it, and how many rows are wanted of it at most."""
+    """The order that ORDER BY asks for, if one index has it, and how many rows are wanted of it at most.
+
+    `otherwise` are the columns that are needed for sorting if the wish does not come true.
+    """
 
     attribute: str | None = None
     reverse: bool = False
     rows: int | None = None
+    otherwise: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ def access(
     """Reads the rows of a table for which all conditions hold, with at least the given columns."""
     place = Place(source, frame.views[source.schema, source.table], frame)
     path = choose(place, tuple(conditions), wish)
-    needed = tuple(columns)
+    wanted = [*columns, *(() if path.ordered else wish.otherwise)]
+    wanted += [name for number, name in attributes_in(path.rest) if number == source.number]
+    needed = tuple(dict.fromkeys(wanted))
     if path.several:
         reader: Operator = KeyUnion(source, place.view, path.several, needed, path.entries, path.used)
     else:

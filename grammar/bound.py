@@ -6,8 +6,8 @@ above a grouping, and `SubQuery` by `Nested`. Rows are tuples; which field stand
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from grammar.syntax import Expression, Limit, conjuncts, walk
@@ -125,16 +125,31 @@ class Selection:
     @cached_property
     def needs(self) -> dict[int, list[str]]:
         """The attributes that are needed of each source."""
+        grouped = () if self.grouping is None else (*self.grouping.keys, *self.grouping.reductions)
+        nodes = (*self.columns, *self.conditions, *conditions_of(self.source), *grouped)
         wanted: dict[int, list[str]] = {each.number: [] for each in tables_of(self.source)}
-        for key in dict.fromkeys([each.key for each in self._fields()]):
-            if key[0] in wanted:
-                wanted[key[0]].append(key[1])
+        for number, attribute in attributes_in(nodes):
+            if number in wanted:
+                wanted[number].append(attribute)
         return wanted
 
-    def _fields(self) -> Iterator[Field]:
+    @cached_property
+    def result_needs(self) -> list[str]:
+        """The attributes of the only source that the result shows, whatever the conditions and the order need."""
         grouped = () if self.grouping is None else (*self.grouping.keys, *self.grouping.reductions)
-        for node in (*self.columns, *self.conditions, *conditions_of(self.source), *grouped):
-            yield from [each for each in walk(node) if isinstance(each, Field)]
+        known = {each.number for each in tables_of(self.source)}
+        return [name for number, name in attributes_in((*self.unsorted.columns, *grouped)) if number in known]
+
+    @cached_property
+    def order_needs(self) -> list[str]:
+        """The attributes of the only source that are needed for sorting."""
+        known = {each.number for each in tables_of(self.source)}
+        return [name for number, name in attributes_in(self.columns[len(self.keys) :]) if number in known]
+
+    @cached_property
+    def unsorted(self) -> Selection:
+        """The same without ORDER BY."""
+        return replace(self, columns=self.columns[: len(self.keys)], order=()) if self.order else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +204,11 @@ class BoundExplain:
 
 
 BoundStatement = Selection | Combination | BoundInsert | BoundUpdate | BoundDelete | BoundExplain
+
+
+def attributes_in(nodes: Iterable[Expression]) -> list[Key]:
+    """The fields in some expressions, each once."""
+    return list(dict.fromkeys([each.key for node in nodes for each in walk(node) if isinstance(each, Field)]))
 
 
 def conditions_of(source: Source | None) -> list[Expression]:

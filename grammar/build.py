@@ -33,7 +33,7 @@ class Builder(Transformer[Token, Any]):
     ) -> syntax.Insert:
         return syntax.Insert(table, columns or (), source, verb.type == "UPSERT", conflict)
 
-    def insert_defaults(self, _verb: Token, _table: syntax.TableName, _columns: Any) -> syntax.Insert:
+    def insert_defaults(self, _verb: Token, _table: syntax.TableName) -> syntax.Insert:
         raise SqlError("INSERT requires a column list")
 
     def update(self, table: syntax.TableName, assignments: Any, where: Expression | None) -> syntax.Update:
@@ -43,7 +43,7 @@ class Builder(Transformer[Token, Any]):
         return syntax.Delete(table, where)
 
     def conflict(self, column: str, assignments: Any = None) -> syntax.Conflict:
-        return syntax.Conflict(column, assignments or ())
+        return syntax.Conflict(str(column), assignments or ())
 
     def assignment(self, column: syntax.Column, value: Expression) -> syntax.Assignment:
         return syntax.Assignment(column, value)
@@ -257,7 +257,10 @@ class Builder(Transformer[Token, Any]):
     def _several(self, *parts: Any) -> tuple[Any, ...]:
         return parts
 
-    columns = rows = row = assignments = with_clause = items = group_by = order_by = expressions = branch = _several
+    def columns(self, *names: str) -> tuple[str, ...]:
+        return tuple(map(str, names))
+
+    rows = row = assignments = with_clause = items = group_by = order_by = expressions = branch = _several
 
     def _only(self, part: Any) -> Any:
         return part

@@ -7,27 +7,28 @@ above.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from grammar import syntax
-from grammar.access import Access, Wish, access, estimate
-from grammar.bound import Field, Joined, Key, QuerySource, Source, TableSource, tables_of
+from grammar.access import Wish, access, estimate
+from grammar.bound import Field, Joined, QuerySource, Source, TableSource, attributes_in, tables_of
 from grammar.expressions import Scope, compile_expression
 from grammar.frame import Frame, Layout
 from grammar.operators.join import HashJoin, LookupJoin, key_maker
 from grammar.operators.operator import Operator
 from grammar.operators.rows import Filter, Renamed
 from grammar.predicates import condition
-from grammar.syntax import Expression, conjuncts, walk
+from grammar.syntax import Expression, conjuncts
 
 LOOKUPS_PER_ROW = 3  # looking a row up in an index costs as much as reading so many rows in order
 Columns = Mapping[int, Sequence[str]]  # the attributes that a query needs of each source
 
 
-def fields_in(nodes: Iterable[Expression]) -> dict[Key, Field]:
-    return {each.key: each for node in nodes for each in walk(node) if isinstance(each, Field)}
+def sources_in(node: Expression) -> frozenset[int]:
+    """The sources whose fields are in an expression."""
+    return frozenset([number for number, _ in attributes_in([node])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,6 @@ class Planner:
 
     frame: Frame
     columns: Columns
-
-    def single(self, source: Source, conditions: Sequence[Expression], wish: Wish) -> Access:
-        """The whole FROM clause; `wish` only counts for a single table."""
-        if isinstance(source, TableSource):
-            return access(source, conditions, self.columns[source.number], self.frame, wish)
-        part = self.inner([source], list(conditions))
-        return Access(part.operator, None, False, part.estimate)
 
     def inner(self, sources: Sequence[Source], pool: list[Expression]) -> Part:
         """The inner join of all sources under all conditions of the pool."""
@@ -87,7 +81,7 @@ class Planner:
 
     def _about(self, node: Expression) -> frozenset[int]:
         """The sources of this query, not of enclosing ones, that a condition is about."""
-        return frozenset([key[0] for key in fields_in([node])]) & self.columns.keys()
+        return sources_in(node) & self.columns.keys()
 
     def _size(self, source: Source, conditions: list[Expression]) -> int:
         if isinstance(source, TableSource):
@@ -222,8 +216,7 @@ def _equality(node: Expression, left: frozenset[int], right: frozenset[int]) -> 
     """The two sides of an equality between a value from the left sources and one from the right ones, in this order."""
     if not isinstance(node, syntax.Compare) or node.operator != "=":
         return None
-    one = {key[0] for key in fields_in([node.left])}
-    other = {key[0] for key in fields_in([node.right])}
+    one, other = sources_in(node.left), sources_in(node.right)
     if one and other and one <= left and other <= right:
         return node.left, node.right
     if one and other and one <= right and other <= left:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from grammar import syntax
-from grammar.access import Access, Wish
+from grammar.access import Access, Wish, access
 from grammar.bound import (
     BoundQuery,
     Combination,
@@ -83,13 +83,20 @@ class _Selecting:
     def operator(self) -> Operator:
         selection = self.selection
         if selection.distinct and (found := distinct_values(selection, self.frame)) is not None:
-            return self._finished(found, distinct=False, ordered=False)
+            return self._finished(found, distinct=False)
         if selection.grouping is not None:
-            return self._finished(self._projected(self._grouped(selection.grouping)), selection.distinct, ordered=False)
-        read = self._read(self._wish())
-        if read.scan is not None and not selection.distinct and (read.ordered or not selection.order):
+            return self._finished(self._projected(self._grouped(selection.grouping)), selection.distinct)
+        wish = self._wish()
+        read = self._read(wish)
+        if read.ordered:
+            return replace(self, selection=selection.unsorted)._after(read)
+        return self._after(read)
+
+    def _after(self, read: Access) -> Operator:
+        selection = self.selection
+        if read.scan is not None and not selection.distinct and not selection.order:
             return self._cut(read.scan)
-        return self._finished(self._projected(read.operator), selection.distinct, read.ordered)
+        return self._finished(self._projected(read.operator), selection.distinct)
 
     def _wish(self) -> Wish:
         """The order that an index could give to a single table, and how many rows are wanted."""
@@ -99,10 +106,11 @@ class _Selecting:
             return Wish(rows=rows)
         if not isinstance(selection.source, TableSource):
             return Wish()
+        otherwise = tuple(selection.order_needs)
         attribute = _index_order(selection.order, selection.columns, selection.source)
         if attribute is None:
-            return Wish()
-        return Wish(attribute, selection.order[0].descending, rows)
+            return Wish(otherwise=otherwise)
+        return Wish(attribute, selection.order[0].descending, rows, otherwise)
 
     def _read(self, wish: Wish) -> Access:
         """FROM and WHERE."""
@@ -115,7 +123,10 @@ class _Selecting:
             rows: Operator = Given(((),))
             tests = tuple([condition(each, Scope(self.frame, {})) for each in conditions])
             return Access(Filter(rows, tests, conditions, 1) if tests else rows, None, True, 1)
-        return Planner(self.frame, selection.needs).single(selection.source, conditions, wish)
+        if isinstance(selection.source, TableSource):
+            return access(selection.source, conditions, selection.result_needs, self.frame, wish)
+        part = Planner(self.frame, selection.needs).inner([selection.source], list(conditions))
+        return Access(part.operator, None, False, part.estimate)
 
     def _never(self, node: Expression) -> bool:
         found = constant_value(node, self.frame)
@@ -156,12 +167,12 @@ class _Selecting:
             return Project(rows, None, len(columns))
         return Project(rows, tuple_maker(columns, self.frame, rows.layout), len(columns))
 
-    def _finished(self, rows: Operator, distinct: bool, ordered: bool) -> Operator:
+    def _finished(self, rows: Operator, distinct: bool) -> Operator:
         """DISTINCT, ORDER BY, LIMIT, and away with what was there for sorting only."""
         selection, window = self.selection, self.window
         if distinct:
             rows = Distinct(rows)
-        if selection.order and not ordered:
+        if selection.order:
             rows = Sort(rows, selection.order, window.end, selection.columns)
         if window != Window():
             rows = Limit(rows, window.offset, window.count, window.percent)
@@ -171,11 +182,11 @@ class _Selecting:
         """Nothing comes after the scan but the select list, so LIMIT and OFFSET can be left to it."""
         window = self.window
         if window.percent or len(scan.ranges) != 1 or window == Window():
-            return self._finished(self._projected(scan), distinct=False, ordered=True)
+            return self._finished(self._projected(scan), distinct=False)
         rows = max(scan.estimate - window.offset, 0)
         rows = rows if window.count is None else min(rows, window.count)
         limited = replace(scan, offset=window.offset, limit=window.count, estimate=rows)
-        return replace(self, window=Window())._finished(self._projected(limited), distinct=False, ordered=True)
+        return replace(self, window=Window())._finished(self._projected(limited), distinct=False)
 
 
 def _index_order(order: Sequence[Ordering], columns: Sequence[Expression], source: TableSource) -> str | None:

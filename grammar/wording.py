@@ -14,7 +14,13 @@ AS_WRITTEN = frozenset(
 )
 # How loosely operators bind: an operand that binds more loosely than its place allows needs brackets.
 STEP, UNARY, COMPARISON, NEGATION, CONJUNCTION, DISJUNCTION = 1, 2, 8, 9, 10, 11
-BINARY = {"^": 3, "||": 4, **dict.fromkeys("*/%", 5), **dict.fromkeys("+-", 6), **dict.fromkeys(("&", "|", "<<", ">>"), 7)}
+BINARY = {
+    "^": 3,
+    "||": 4,
+    **dict.fromkeys("*/%", 5),
+    **dict.fromkeys("+-", 6),
+    **dict.fromkeys(("&", "|", "<<", ">>"), 7),
+}
 LOOSENESS = {
     syntax.Step: STEP,
     syntax.Unary: UNARY,

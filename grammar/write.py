@@ -5,6 +5,8 @@ When another writer was faster, the statement starts over on a new view.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,7 +20,8 @@ from grammar.plan import plan
 from grammar.syntax import Expression
 from grammar.values import Value
 
-ATTEMPTS = 50
+PATIENCE = 10.0  # seconds for which a statement is tried again
+FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.02  # seconds between two attempts: what overtook us has to reach the disk first
 KEPT_BY_ENGINE = frozenset({"__createdtime__", "__updatedtime__"})
 
 Record = dict[str, Any]
@@ -45,12 +48,15 @@ class Writer:
         return self._retried(lambda: self._delete(statement, table))
 
     def _retried(self, attempt: Callable[[], Reply]) -> Reply:
-        for _ in range(ATTEMPTS - 1):
+        deadline, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
+        while True:
             try:
                 return attempt()
             except engine.Conflict:
-                continue
-        return attempt()
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(pause * (0.5 + random.random()))
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     def _insert(self, statement: BoundInsert, table: Any) -> Reply:
         with self.frame() as frame:

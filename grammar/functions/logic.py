@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from grammar.functions.signature import MANY, function
 from grammar.values import Value, equal, identity, order_key, truth
@@ -34,7 +35,10 @@ def distinct_array(value: Value) -> Value:
     """An array without its duplicates, the first of each kept; other values as they are."""
     if type(value) is not list:
         return value
-    return list({identity(each): each for each in reversed(value)}.values())[::-1]
+    found: dict[Any, Value] = {}
+    for each in value:
+        found.setdefault(identity(each), each)
+    return list(found.values())
 
 
 FUNCTIONS = (

@@ -54,7 +54,7 @@ class Scan:
         return Step(operation, f"{self.source.schema}.{self.source.table}", self.attribute, all_of(self.conditions))
 
     def rows(self) -> Iterator[Row]:
-        if self.sorted and self.attribute != self.source.primary_key:
+        if self.sorted and self.attribute != self.source.primary_key and self._holds(keys.STRINGS):
             return self._in_exact_order()
         return self._read(self.columns, self.offset, self.limit)
 
@@ -71,14 +71,14 @@ class Scan:
             return repeat((), total if limit is None else min(total, limit))
         if columns == (self.source.primary_key,):
             return zip(view.keys(attribute, bounds, reverse=reverse, offset=offset, limit=limit), strict=False)
-        if columns == (attribute,) and not offset and limit is None and not self._has_composites(bounds):
+        if columns == (attribute,) and not offset and limit is None and not self._holds(keys.COMPOSITES):
             return self._entries(bounds)
         return view.tuples(attribute, bounds, columns, reverse=reverse, offset=offset, limit=limit)
 
-    def _has_composites(self, bounds: keys.Bounds) -> bool:
-        """Whether entries here stand for arrays or objects, which an index does not hold."""
-        inside = bounds & keys.COMPOSITES
-        return not inside.empty and self.view.count_in(self.attribute, inside) > 0
+    def _holds(self, kind: keys.Bounds) -> bool:
+        """Whether there are values of some kind: texts, which may be cut, or arrays and objects, which are not there."""
+        inside = [each & kind for each in self.ranges]
+        return any(not each.empty and self.view.count_in(self.attribute, each) > 0 for each in inside)
 
     def _entries(self, bounds: keys.Bounds) -> Iterator[Row]:
         for value, key in self.view.entries(self.attribute, bounds, reverse=self.reverse):

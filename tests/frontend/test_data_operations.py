@@ -237,6 +237,8 @@ def test_sql(farm: Api) -> None:
         {"name": "Livia"},
     ]
     assert farm.ok("sql", sql="SELECT name FROM farm.goat WHERE id = ?", parameters=[2]) == [{"name": "Bo"}]
+    farm.ok("sql", sql="INSERT INTO farm.goat (`id`, `a b`) VALUES (9, 1)")
+    assert farm.ok("sql", sql="SELECT `a b` AS `x y` FROM farm.goat WHERE id = 9") == [{"x y": 1}]
     assert farm("sql").error == (400, "The 'sql' parameter is missing from the request body")
     assert farm("sql", sql="").error == (400, "The 'sql' parameter is missing from the request body")
     assert farm("sql", sql=5).status == 400

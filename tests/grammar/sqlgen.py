@@ -247,7 +247,9 @@ def _join(make: Generator) -> Statement:
     aliases = ("a", "b", "c")[: make.pick((2, 2, 3))]
     source = table(make.pick(("one", "two")), "a")
     for place in range(1, len(aliases)):
-        kind = make.pick(("JOIN", "INNER JOIN", "LEFT JOIN", "LEFT OUTER JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN"))
+        kind = make.pick(
+            ("JOIN", "INNER JOIN", "LEFT JOIN", "LEFT OUTER JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN")
+        )
         on = same("")
         if kind != "CROSS JOIN":
             on = both(" ON {}", _tie(make, aliases[:place], aliases[place]))

@@ -19,7 +19,34 @@ ATOMS = [
     *sorted(RESERVED),
     *sorted(CONTEXTUAL),
     *SYMBOLS,
-    *"a b.c `q` [r] x1 1 2.5 .5 1e3 'text' 'it''s' \"d\" ? $0 :p -- /* */ @{} @[1] N'x' COUNT MAX CAST TRIM EXTRACT".split(),
+    *[
+        "a",
+        "b.c",
+        "`q`",
+        "[r]",
+        "x1",
+        "1",
+        "2.5",
+        ".5",
+        "1e3",
+        "'text'",
+        "'it''s'",
+        '"d"',
+        "?",
+        "$0",
+        ":p",
+        "--",
+        "/*",
+        "*/",
+        "@{}",
+        "@[1]",
+        "N'x'",
+        "COUNT",
+        "MAX",
+        "CAST",
+        "TRIM",
+        "EXTRACT",
+    ],
     *["-- remark\n", "/* remark */", "\n", "'", '"', "`", "[", "\0", "ü", "😀", "#", "\\", "1abc", "1e999", "9" * 40],
 ]
 DEEP = ["(", "NOT ", "- ", "a IN (", "CASE WHEN ", "UPPER(", "(SELECT ", "a = ", "a AND ", "a OR ", "1 + ", "a->", "~"]
@@ -64,7 +91,10 @@ def test_any_text(sql: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(max_size=40), st.sampled_from(["SELECT '{}'", 'SELECT "{}"', "SELECT `{}`", "SELECT a FROM b.c WHERE d = '{}'"]))
+@given(
+    st.text(max_size=40),
+    st.sampled_from(["SELECT '{}'", 'SELECT "{}"', "SELECT `{}`", "SELECT a FROM b.c WHERE d = '{}'"]),
+)
 def test_any_text_inside_quotes(text: str, frame: str) -> None:
     survives(frame.format(text))
 
@@ -92,7 +122,32 @@ def test_the_shape_lifts_exactly_the_literals_that_the_tokens_have() -> None:
     """Otherwise a statement could be answered with the tree of another."""
     chance = Random(4)
     for _ in range(ROUNDS):
-        sql = " ".join(chance.choices([*"a = 1 2.5 'x' 'it''s' \"d\" `q'1` [r'2] , ( ) t.5 x1 -- /*1*/".split(), "--'5\n"], k=12))
+        sql = " ".join(
+            chance.choices(
+                [
+                    *[
+                        "a",
+                        "=",
+                        "1",
+                        "2.5",
+                        "'x'",
+                        "'it''s'",
+                        '"d"',
+                        "`q'1`",
+                        "[r'2]",
+                        ",",
+                        "(",
+                        ")",
+                        "t.5",
+                        "x1",
+                        "--",
+                        "/*1*/",
+                    ],
+                    "--'5\n",
+                ],
+                k=12,
+            )
+        )
         try:
             tokens = tokenize(sql)
         except grammar.SqlError:

@@ -234,7 +234,9 @@ class TestLimit:
     def test_top(self, kennel, run, top):
         assert len(run(f"SELECT TOP {top[0]} id FROM farm.dog")) == top[1]
 
-    @pytest.mark.parametrize("limit", ["1.5", "-1", "'2'", "1+1", "ALL", "NULL", "3, 2", "1 OFFSET 1.5", "2 ORDER BY id"])
+    @pytest.mark.parametrize(
+        "limit", ["1.5", "-1", "'2'", "1+1", "ALL", "NULL", "3, 2", "1 OFFSET 1.5", "2 ORDER BY id"]
+    )
     def test_other_limits_are_syntax_errors(self, kennel, error, limit):
         assert error(f"SELECT id FROM farm.dog LIMIT {limit}").startswith("Invalid SQL at: ")
 

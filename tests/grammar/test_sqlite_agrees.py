@@ -42,10 +42,10 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pair]]:
 
 
 def normal(value: Any) -> Any:
-    """SQLite has no booleans, and adds up in another order."""
+    """SQLite has no booleans, adds up in another order, and knows a negative zero."""
     if isinstance(value, bool):
         return int(value)
-    return float(f"{value:.9g}") if isinstance(value, (int, float)) else value
+    return float(f"{value:.9g}") + 0.0 if isinstance(value, (int, float)) else value
 
 
 def comparable(found: Rows, ordered: bool) -> Rows:

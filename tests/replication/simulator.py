@@ -29,6 +29,7 @@ from engine.replication.events import (
     Perform,
     Received,
     Reply,
+    Retain,
     Send,
     Tick,
     Watch,
@@ -98,6 +99,7 @@ class SimNode:
         self.ready: dict[bool, float] = {}
         self.replies: dict[int, Reply] = {}
         self.notes: list[str] = []
+        self.needed: dict[str, int] = {}
         self.skew = 0.0
         self.options: dict[str, Any] = {}
 
@@ -144,6 +146,8 @@ class SimNode:
             case Watch(streams):
                 self.watched = streams
                 self._report()
+            case Retain(needed):
+                self.needed = needed
             case Reply():
                 self.replies[action.request] = action
             case Note():
