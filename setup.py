@@ -6,7 +6,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 SANITIZE = os.environ.get("KENNEL_SANITIZE")  # for example "address,undefined"
-COMPILE = ["-O3", "-g1", "-std=gnu11", "-Wno-unused-function", "-Wno-unreachable-code"]
+COMPILE = ["-O3", "-g1", "-std=gnu11", "-Wno-unused-function", "-Wno-unreachable-code", "-Wno-sign-compare"]
 LINK: list[str] = []
 if SANITIZE:
     COMPILE += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
