@@ -101,7 +101,7 @@ def choose(segments: list[Segment], live: dict[int, int], active: int, keep_from
     numbers from `keep_from` on stay as they are."""
     run: list[Segment] = []
     room = 0
-    for segment, following in zip(segments, [*segments[1:], None], strict=True):
+    for segment, following in zip(segments, [*segments[1:], None], strict=False):
         last = segment.last_seq if segment.last_seq is not None else following.first_seq - 1 if following else None
         sealed = segment.segno != active and last is not None and last < keep_from
         used = live.get(segment.segno, 0)
