@@ -100,11 +100,6 @@ cdef int tree_insert(Txn* txn, kn_tree* tree, const uint8_t* key, int key_length
             return error
         format_page(leaf, 0, tree.value_size)
         tree.root, tree.height = leaf.pgno, 1
-    elif tree.value_size == 0:
-        leaf = _leaf_of(txn.pager, tree, key, key_length)
-        lower_bound(leaf, key, key_length, &exact)
-        if exact:
-            return 0
     error = _writable_path(txn, tree, key, key_length, path, indexes)
     if error < 0:
         return error

@@ -24,4 +24,5 @@ cdef Py_ssize_t record_merge_bound(Py_ssize_t nold, Py_ssize_t npatch) noexcept 
 
 cdef bytes encode_record(dict record, dict numbers, object skip)                 # raises InvalidRecord
 cdef dict decode_record(const unsigned char* body, Py_ssize_t n, list names)     # raises Corrupt
+cdef int decode_into(dict record, const unsigned char* body, Py_ssize_t n, list names) except -1
 cdef tuple decode_columns(const unsigned char* body, Py_ssize_t n, const int* columns, int ncolumns)  # raises Corrupt

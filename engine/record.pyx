@@ -22,9 +22,6 @@ import msgspec
 from engine.errors import Corrupt, InvalidRecord
 from engine.fragments cimport Writer, close_writer, decode_fragment, open_writer, put_value
 
-cdef extern from "Python.h":
-    dict _PyDict_NewPresized(Py_ssize_t size)
-
 cdef enum:
     CODEC = 1
     FEW_FIELDS = 64             # records of this many attributes need no allocation
@@ -280,8 +277,7 @@ cdef bytes encode_record(dict record, dict numbers, object skip):
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
 
-cdef dict fill_record(const unsigned char* body, const Field* fields, int count, list names):
-    cdef dict record = _PyDict_NewPresized(count)
+cdef int fill_record(dict record, const unsigned char* body, const Field* fields, int count, list names) except -1:
     cdef Py_ssize_t known = PyList_GET_SIZE(names)
     cdef int i
     for i in range(count):
@@ -290,17 +286,24 @@ cdef dict fill_record(const unsigned char* body, const Field* fields, int count,
         name = <object>PyList_GET_ITEM(names, fields[i].attribute)
         if name is not None:
             PyDict_SetItem(record, name, decode_fragment(body + fields[i].start, fields[i].length))
-    return record
+    return 0
 
 
 cdef dict decode_record(const unsigned char* body, Py_ssize_t n, list names):
+    cdef dict record = {}
+    decode_into(record, body, n, names)
+    return record
+
+
+cdef int decode_into(dict record, const unsigned char* body, Py_ssize_t n, list names) except -1:
+    """Adds the attributes of a body to a record."""
     cdef Field[FEW_FIELDS] few
     cdef int count
     cdef Field* fields = open_fields(body, n, few, &count)
     if fields == NULL:
         raise Corrupt("A record's body is malformed")
     try:
-        return fill_record(body, fields, count, names)
+        return fill_record(record, body, fields, count, names)
     except MALFORMED as error:
         raise Corrupt(f"A record's value is malformed: {error}") from error
     finally:

@@ -17,7 +17,7 @@ from engine.keys cimport (
     key_length,
 )
 from engine.layout cimport KN_FIRST_PAGE, KN_IDLE, kn_load64, kn_locator, kn_meta, kn_op, kn_tree
-from engine.record cimport Field, decode_columns, decode_record, record_count, record_fields
+from engine.record cimport Field, decode_columns, decode_into, record_count, record_fields
 from engine.store cimport Store
 from engine.core cimport CREATED_TIME, FIRST_ATTRIBUTE, PRIMARY_KEY, UPDATED_TIME, attribute_tree
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -131,7 +131,7 @@ cdef class StoreView:
         if self.store.timestamps:
             record[CREATED] = _milliseconds(op.created)
             record[UPDATED] = _milliseconds(op.version)
-        record.update(decode_record(_body(op), op.body_length, self.names))
+        decode_into(record, _body(op), op.body_length, self.names)
         return record
 
     cdef dict _projected_row(self, const kn_op* op, _Columns columns):
@@ -319,6 +319,7 @@ cdef class StoreView:
 
     def check(self) -> None:
         """Walks all trees (order, counts, page numbers, no page twice) and compares each index with the records."""
+        self.need_open()
         cdef uint8_t* seen = <uint8_t*>calloc(self.meta.next_pgno, 1)
         if seen == NULL:
             raise MemoryError
