@@ -69,6 +69,7 @@ def _preface(found: dict[str, Any], parameters: dict[str, Any]) -> Iterable[str]
     if not found["idle"]:
         yield ""
         yield f"**The machine was not idle** (load {found['load_at_start']} at the start): mind ratios, not rates."
+        yield "Leave durable writes one by one aside: after its sync a writer waits for a core, which hides all else."
 
 
 def _table(figures: Sequence[Figure]) -> Iterable[str]:

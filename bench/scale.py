@@ -1,8 +1,11 @@
 """Durable inserts beside the bare disk, and several processes on one table: `python -m bench.scale`.
 
-The bare disk is a file written full of zeros beforehand, to which 400 bytes (about what a record takes in a log) are
-appended and synced, over and over. Rounds are short and alternate between the contenders, so that a disk with moods is
-fair to all; the median round counts.
+The bare disk is measured with as many processes as the contenders, each appending to a file of its own and syncing:
+one process that has to wait for a core after each sync looks slow however fast the disk is. The page tells how long a
+single bare sync takes. Where its median is far above its fastest the machine was not idle, and the figures for durable
+inserts tell of the scheduler.
+
+Rounds are short and alternate between the contenders, so that a disk with moods is fair to all; the median counts.
 """
 
 from __future__ import annotations
@@ -19,18 +22,18 @@ from collections.abc import Callable, Iterator
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 from bench import records, results
 from bench.compare import Contender
+from bench.compare.bare import BareDisk
 from bench.compare.kennel import Kennel
 from bench.compare.lmdb_store import Lmdb
 from bench.compare.sqlite import Sqlite
 from bench.results import Figure
 
 CONTENDERS: tuple[type[Contender], ...] = (Kennel, Sqlite, Lmdb)
-BARE = "bare disk"
-ENTRY = 400  # bytes
-ROOM = 16 << 20  # bytes of the bare file
+BARE_SYNCS = 500
 WRITERS = (1, 4)
 READERS = (1, 2)
 TEMPLATES = 1000
@@ -39,7 +42,8 @@ KEYS_OF_A_WRITER = 10**9
 PATIENCE = 120  # seconds until a process that does not get ready has failed
 
 spawned = multiprocessing.get_context("spawn")
-Work = Callable[[Contender, int], Callable[[], int]]
+Subject = type[Contender] | type[BareDisk]
+Work = Callable[[Any, int], Callable[[], int]]
 
 
 # --- work; what it gives counts up by as many pieces as were done
@@ -71,6 +75,16 @@ def reading(contender: Contender, number: int) -> Callable[[], int]:
     return read
 
 
+def appending(disk: BareDisk, number: int) -> Callable[[], int]:
+    """One entry after the other."""
+
+    def append() -> int:
+        disk.append()
+        return 1
+
+    return append
+
+
 def per_second(piece: Callable[[], int], seconds: float) -> float:
     started = time.perf_counter()
     deadline, done = started + seconds, 0
@@ -82,7 +96,7 @@ def per_second(piece: Callable[[], int], seconds: float) -> float:
 # --- processes
 
 
-def in_processes(count: int, kind: type[Contender], directory: Path, work: Work, first: int, seconds: float) -> float:
+def in_processes(count: int, kind: Subject, directory: Path, work: Work, first: int, seconds: float) -> float:
     """How much `count` processes at once do per second, in sum."""
     ready, rates = spawned.Barrier(count), spawned.SimpleQueue()
     processes = [
@@ -100,7 +114,7 @@ def in_processes(count: int, kind: type[Contender], directory: Path, work: Work,
 
 
 def _take_part(
-    kind: type[Contender],
+    kind: Subject,
     directory: Path,
     work: Work,
     number: int,
@@ -108,32 +122,22 @@ def _take_part(
     ready: Barrier,
     rates: SimpleQueue[float],
 ) -> None:
-    contender = kind(directory)
-    piece = work(contender, number)
+    subject = kind(directory)
+    piece = work(subject, number)
     ready.wait(PATIENCE)
     rates.put(per_second(piece, seconds))
-    contender.close()
+    subject.close()
 
 
 # --- runs
 
 
-def bare_disk(file: Path, seconds: float) -> float:
-    """How often per second the disk takes an entry durably."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        os.write(descriptor, bytes(ROOM))
-        os.fsync(descriptor)
-        entry, places = b"e" * ENTRY, itertools.cycle(range(0, ROOM - ENTRY, ENTRY))
-
-        def append() -> int:
-            os.pwrite(descriptor, entry, next(places))
-            os.fdatasync(descriptor)
-            return 1
-
-        return per_second(append, seconds)
-    finally:
-        os.close(descriptor)
+def bare_sync(directory: Path) -> str:
+    """How long one process waits for the disk, in words."""
+    disk = BareDisk(directory)
+    times = sorted(disk.append() * 1000 for _ in range(BARE_SYNCS))
+    disk.close()
+    return f"{statistics.median(times):.2f} ms in the median and {times[0]:.2f} ms at the fastest"
 
 
 def load(directory: Path) -> None:
@@ -162,7 +166,8 @@ def measure_inserts(directory: Path, rounds: int, seconds: float) -> Iterator[Fi
         for kind in CONTENDERS:
             rate = in_processes(count, kind, directory / kind.name, inserting, next(writer), seconds)
             rates.setdefault((count, kind.name), []).append(rate)
-        rates.setdefault((count, BARE), []).append(bare_disk(directory / "bare", seconds))
+        bare = in_processes(count, BareDisk, directory / BareDisk.name, appending, 0, seconds)
+        rates.setdefault((count, BareDisk.name), []).append(bare)
         later = _commits_and_syncs(directory / Kennel.name)
         grouped[count].append((later[0] - commits) / (later[1] - syncs))
     for (count, who), found in rates.items():
@@ -191,12 +196,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kennel-bench-", dir=where) as made:
         directory = Path(made)
         load(directory)
+        sync = bare_sync(directory / BareDisk.name)
         figures = [
             *measure_reads(directory, given.rounds, given.seconds),
             *measure_inserts(directory, given.rounds, given.seconds),
         ]
     title = "Several processes on one table, and the bare disk"
-    page = results.write("scale", title, figures, records=records.COUNT, rounds=given.rounds, seconds=given.seconds)
+    page = results.write(
+        "scale",
+        title,
+        figures,
+        records=records.COUNT,
+        rounds=given.rounds,
+        seconds=given.seconds,
+        one_bare_sync=sync,
+    )
     print(page.read_text())
 
 

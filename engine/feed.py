@@ -82,8 +82,13 @@ class Feed:
         with self._reading:
             return {**self._history.origin_names(), self._node: self._name}
 
-    def apply(self, transaction: RemoteTransaction) -> str:
-        """"applied", "duplicate" or "gap". Exactly once and whole; the later version of each record wins."""
+    def sync(self) -> None:
+        """Makes everything applied so far durable and visible."""
+        self._store.sync()
+
+    def apply(self, transaction: RemoteTransaction, *, sync: bool = True) -> str:
+        """"applied", "duplicate" or "gap". Exactly once and whole; the later version of each record wins. Without `sync`
+        it is neither durable nor visible before the next sync, and must not be acknowledged."""
         writer = transaction.writer
         return self._store.apply(
             [_plain(change) for change in transaction.changes],
@@ -94,6 +99,7 @@ class Feed:
             version=transaction.version,
             user=transaction.user,
             operation=transaction.operation,
+            sync=sync,
         )
 
     def merge(self, rows: Iterable[tuple[Writer, Change]]) -> int:

@@ -24,6 +24,7 @@ class Transaction:
     user: str | None
     operation: str
     changes: list[Change]
+    whole: bool
 
 @dataclass(frozen=True, slots=True)
 class Image:

@@ -106,6 +106,7 @@ class Store:
         version: int,
         user: str | None,
         operation: str,
+        sync: bool = True,
     ) -> str: ...
     def merge(
         self,

@@ -227,8 +227,7 @@ class Accounts:
 
 
 def _last_commit(table: engine.Table) -> int:
-    with table.view() as view:
-        return view.seq
+    return table.feed.head
 
 
 def _decode_basic(encoded: str) -> tuple[str, str]:

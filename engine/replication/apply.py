@@ -276,15 +276,19 @@ class Storage:
 
     def _apply(self, work: Apply) -> list[str]:
         table = self._table(work.stream, work.table_id)
-        return [self._apply_one(table, work.stream, entry) for entry in work.entries]
+        try:
+            return [self._apply_one(table, work.stream, entry) for entry in work.entries]
+        finally:
+            table.feed.sync()  # one for all of them; nothing is acknowledged before
 
     def _apply_one(self, table: Any, stream: Stream, entry: Entry) -> str:
         try:
-            return table.feed.apply(_remote(entry, table.primary_key))
+            return table.feed.apply(_remote(entry, table.primary_key), sync=False)
         except (Malformed, InvalidRequest) as error:
             return self._set_aside(table, stream, entry, str(error))
 
     def _set_aside(self, table: Any, stream: Stream, entry: Entry, reason: str) -> str:
+        table.feed.sync()  # what was applied before it counts
         have = table.feed.applied().get(tuple(entry.origin), 0)
         if entry.number != have + 1:
             return "duplicate" if entry.number <= have else "gap"
@@ -308,7 +312,7 @@ class _Logged:
         self._name = own.name if transaction.origin is None else transaction.origin_name
         self.seq = transaction.seq
         self.version = transaction.version
-        self.number = transaction.origin_seq
+        self.number = transaction.origin_seq if transaction.whole else 0  # half of one is as good as none
         self.origin = Origin(transaction.origin or own.node, transaction.epoch)
 
     @cached_property

@@ -201,7 +201,8 @@ class Session:
         """Bring both views of the agreement together, and act on them where they are the same."""
         if self._settling is not None:
             self._settling.cancel()
-        self._settling = self._core.tasks.start(self._settle())
+        if not self._is_over:
+            self._settling = self._core.tasks.start(self._settle())
 
     def _settle(self) -> Steps:
         while True:

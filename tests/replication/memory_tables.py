@@ -93,7 +93,10 @@ class ModelTable:
         images = [Image(*self._source(self._cells[key].writer), self._cells[key].change) for key in some]
         return images, str(some[-1]).encode() if start + len(some) < len(keys) else None
 
-    def apply(self, transaction: RemoteTransaction) -> str:
+    def sync(self) -> None:
+        pass  # everything is in memory at once
+
+    def apply(self, transaction: RemoteTransaction, *, sync: bool = True) -> str:
         writer, number = transaction.writer, transaction.number
         origin = (writer.node, writer.epoch)
         have = self._applied.get(origin, 0)
@@ -133,7 +136,7 @@ class ModelTable:
     ) -> None:
         self._clock = max(self._clock, version)
         source = self._source(writer) if writer is not None else ("nobody", "", 0)
-        self._log.append(Transaction(len(self._log) + 1, version, *source, number, user, operation, changes))
+        self._log.append(Transaction(len(self._log) + 1, version, *source, number, user, operation, changes, True))
 
     def _judge(self, change: Change, writer: Writer) -> bool:
         there = self._cells.get(change.key)

@@ -28,7 +28,7 @@ class NodeProcess:
         self.node = engine.open_node(root)
         derive_cluster_keys(root, USER, password)
         self.configure(
-            **{"clustering_enabled": True, **parameters},
+            **{"clustering_enabled": True, "logging_auditLog": True, **parameters},
             clustering_user=USER,
             clustering_nodeName=name,
             clustering_hubServer_cluster_network_port=self.port,
