@@ -123,6 +123,14 @@ class Node:
         """The tables of a schema by name. NoSuchSchema."""
         return sorted(SYSTEM_TABLES if schema == SYSTEM else self._catalog.listing().tables(schema))
 
+    def definitions(self) -> list[TableDefinition]:
+        """All tables that the catalog has, those of "system" that were used among them, by schema and name."""
+        return sorted(self._catalog.listing().by_id.values(), key=lambda item: (item.schema, item.name))
+
+    def directory_of(self, definition: TableDefinition) -> Path:
+        """Where the files of a table are, whether it can be opened or not."""
+        return self._catalog.directory_of(definition)
+
     def create_table(
         self,
         schema: str,
@@ -183,18 +191,20 @@ class Node:
         return Maintenance(self.configuration.get("logging.auditLog"), retention)
 
     def maintain(self, checkpoint_bytes: int = CHECKPOINT_BYTES) -> None:
-        """One round of upkeep: what crashes left behind goes, tables are checkpointed and compacted where that is due."""
+        """One round of upkeep: what crashes left behind goes, tables are checkpointed and compacted where it is due."""
         with locked(self.root):
             self._catalog.sweep()
         self._forget_dropped()
         definitions = self._catalog.listing().by_id
         self.maintenance.forget(set(definitions))
-        for definition in list(definitions.values()):
+        for definition in self.maintenance.due(definitions.values()):
             try:
                 self._table_of(definition)
                 self.maintenance.look_after(definition, self._stores[definition.id], checkpoint_bytes)
             except (NoSuchTable, KeyError):  # dropped meanwhile
                 continue
+            except KennelError as error:
+                self.maintenance.give_up(definition, error)
 
     # --- inside
 
@@ -222,7 +232,7 @@ class Node:
             self._syncer = Syncer(lambda: list(self._stores.values()), settings.get("storage.syncInterval") / 1000)
         try:
             return Store(
-                os.fspath(self._catalog.directory_of(definition)),
+                os.fspath(self.directory_of(definition)),
                 uuid.UUID(definition.id).bytes,
                 primary_key=definition.primary_key,
                 durability=durability,
@@ -235,6 +245,8 @@ class Node:
         except (KennelError, OSError) as error:
             if definition.id not in self._catalog.listing().by_id:
                 raise NoSuchTable(definition.schema, definition.name) from error
+            if isinstance(error, Corrupt):
+                raise Corrupt(f"Table '{definition.schema}.{definition.name}' is damaged: {error}") from error
             raise
 
     def _make_system_table(self, name: str) -> TableDefinition:

@@ -251,6 +251,12 @@ cdef int apply_op(Core* core, Txn* txn, const kn_op* op, uint32_t segno, uint32_
     return -EIO
 
 
+cdef inline void _raise_clock(Txn* txn, uint64_t version) noexcept nogil:
+    """What is written here next must be later than any record it may meet."""
+    if version > txn.meta.version:
+        txn.meta.version = version
+
+
 cdef int _apply_put(Core* core, Txn* txn, const kn_op* op, uint32_t segno, uint32_t offset) noexcept nogil:
     cdef const uint8_t* key = op_key(op)
     cdef kn_locator place
@@ -271,6 +277,7 @@ cdef int _apply_put(Core* core, Txn* txn, const kn_op* op, uint32_t segno, uint3
         result = _change_times(core, txn, old, op, key, op.key_length)
     if result < 0:
         return result
+    _raise_clock(txn, op.version)
     place.segno, place.offset, place.length = segno, offset, op_length(op)
     result = tree_insert(txn, &txn.meta.primary, key, op.key_length, &place)
     return result if result < 0 else 0
@@ -295,6 +302,7 @@ cdef int _apply_delete(Core* core, Txn* txn, const kn_op* op, uint32_t segno, ui
             result = tree_delete(txn, &txn.meta.primary, key, op.key_length)
     if result < 0:
         return result
+    _raise_clock(txn, op.version)
     stone.version, stone.segno, stone.offset = op.version, segno, offset
     result = tree_insert(txn, &txn.meta.tombstones, key, op.key_length, &stone)
     return result if result < 0 else 0
@@ -410,8 +418,7 @@ cdef int _apply_mark(Txn* txn, uint16_t origin, uint64_t sequence) noexcept nogi
 cdef int apply_header(Txn* txn, const kn_frame* frame) noexcept nogil:
     """What the frame itself says: its place in the log, the clock, and how far its origin has been applied."""
     txn.meta.seq = frame.seq
-    if frame.version > txn.meta.version:
-        txn.meta.version = frame.version
+    _raise_clock(txn, frame.version)
     if frame.origin == 0:
         if frame.origin_seq:
             txn.meta.local_epoch, txn.meta.local_seq = frame.epoch, frame.origin_seq

@@ -25,7 +25,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,16 @@ from typing import Any
 
 from engine import keys
 from engine.doorbell import Doorbell
-from engine.errors import Busy, Closed, InvalidName, NoSuchSchema, NoSuchTable, SchemaExists, TableExists
+from engine.errors import (
+    Busy,
+    Closed,
+    InvalidName,
+    InvalidRequest,
+    NoSuchSchema,
+    NoSuchTable,
+    SchemaExists,
+    TableExists,
+)
 from engine.files import failure, sync_directory
 from engine.names import check_attributes, check_name
 from engine.store import Store
@@ -75,11 +84,14 @@ class TableDefinition:
     audit: bool | None = None
     created: float = 0.0  # ms
     epoch: int = 0  # of what this node writes to it, random: a table made again counts its transactions from 1 again
+    log_from: int = 0  # µs; of transactions before it the log tells nothing any more
 
     @property
     def has_times(self) -> bool:
-        """Whether its records carry the times of their creation and last update."""
-        return not self.attributes or any(attribute.name in TIMES for attribute in self.attributes)
+        """Whether its records carry the times of their creation and last update; they expire by the latter."""
+        if not self.attributes or self.expiration is not None:
+            return True
+        return any(attribute.name in TIMES for attribute in self.attributes)
 
     @property
     def indexed(self) -> frozenset[str] | None:
@@ -196,6 +208,8 @@ class Catalog:
         check_name(definition.name, "table")
         check_name(definition.primary_key, "primary_key")
         check_attributes(attribute.name for attribute in definition.attributes)
+        if definition.expiration is not None and not definition.expiration > 0:
+            raise InvalidRequest("expiration must be a positive number of seconds")
         with self._changing() as listing:
             schema = listing.schemas.get(definition.schema)
             if definition.name in (schema or ()):
@@ -222,12 +236,17 @@ class Catalog:
             listing.table(schema, name)
             self._delete_rows(schema, name)
 
-    def redefine(self, definition: TableDefinition) -> None:
-        """Replace the definition of a table that there is; NoSuchTable."""
+    def adopt(self, schemas: Iterable[str], definitions: Iterable[TableDefinition]) -> None:
+        """Add schemas, and tables whose files are there, as they are given. Needs the lock, and an empty catalog."""
+        self._insert([*map(_schema_row, schemas), *(definition.row() for definition in definitions)])
+
+    def redefine(self, definition: TableDefinition, **changes: Any) -> None:
+        """Change fields of the definition of a table that there is; NoSuchTable."""
         with self._changing() as listing:
-            if definition.id not in listing.by_id:
+            current = listing.by_id.get(definition.id)
+            if current is None:
                 raise NoSuchTable(definition.schema, definition.name)
-            self._store.write("update", [definition.row()])
+            self._store.write("update", [dataclasses.replace(current, **changes).row()])
 
     def sweep(self) -> None:
         """Remove directories that belong to no table. Needs the lock, which every change of the catalog has."""

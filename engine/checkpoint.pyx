@@ -1,9 +1,12 @@
 """Checkpoints: index pages that are on disk and belong together, so that recovery replays only what came later.
 
 A checkpoint is a published state whose pages have been synced, written with a checksum into page 0 or 1 of index.kbt, in
-turn, so that one is whole while the other is written. Its pages are copy on write like all others, and the page-reuse rule of btree.pyx keeps them until the next
-checkpoint; so it does not matter what the kernel writes back of later transactions. Whoever makes one holds a reader slot on
-the state, and nobody else makes one at the same time.
+turn, so that one is whole while the other is written. Its pages are copy on write like all others, and the page-reuse rule
+of btree.pyx keeps them until the next checkpoint; so it does not matter what the kernel writes back of later transactions.
+Whoever makes one holds a reader slot on the state, and nobody else makes one at the same time.
+
+Whoever dies while he makes one may have written its slot and told nobody. The next one finds out, before he gives up the
+protection of what recovery might start from.
 
 After a power cut the newest slot whose checksum holds is where replay begins. All pages that it does not reach are free.
 A slot names the file it was written to: in a copy, pages and slot need not belong together, so recovery starts from nothing.
@@ -14,11 +17,11 @@ from engine.cursor cimport Cursor, cursor_next, cursor_seek, cursor_value
 from engine.pager cimport pager_map
 from engine.layout cimport (
     KN_FIRST_PAGE, KN_FORMAT, KN_NOT_INDEXED, KN_PAGE_SIZE, kn_checkpoint, kn_crc32c, kn_free_page, kn_meta, kn_shared,
-    kn_store64, kn_tree, KN_RING,
+    kn_store32, kn_store64, kn_tree, KN_RING,
 )
 from engine.posix cimport EIO, ENOMEM, errno, fstat, pread, stat_result
 from engine.core cimport Core
-from engine.vfs cimport AT_CHECKPOINT, data_sync, failpoint, memory_sync, write_at
+from engine.vfs cimport AT_CHECKPOINT, AT_SLOT_WRITTEN, data_sync, failpoint, memory_sync, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
@@ -40,12 +43,20 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
     cdef uint32_t chunk, page = 0
     cdef int result = 0
     cdef uint64_t appended = core.shared.appended
+    if core.shared.index_failed:
+        return -EIO
+    if core.shared.pending_checkpoint:
+        result = _find_unfinished(core, index_fd)
+        if result < 0:
+            return result
     kn_store64(&core.shared.pending_checkpoint, meta.txn)
     for chunk in range((meta.next_pgno - 1) // CHUNK_PAGES + 1):
         if result == 0:
             result = memory_sync(core.pager.chunks[chunk], _bytes_in(core, chunk))
     if result == 0:
         result = data_sync(index_fd)
+    if result < 0:
+        kn_store32(&core.shared.index_failed, <uint32_t>-result)
     if result == 0:
         result = failpoint(AT_CHECKPOINT)
     if result == 0 and fstat(index_fd, &found) < 0:
@@ -62,12 +73,28 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
         result = write_at(index_fd, &slot, sizeof(kn_checkpoint), <uint64_t>page * KN_PAGE_SIZE)
     if result == 0:
         result = data_sync(index_fd)
+        if result < 0:
+            kn_store32(&core.shared.index_failed, <uint32_t>-result)
+    if result == 0:
+        result = failpoint(AT_SLOT_WRITTEN)
     if result == 0:
         core.shared.checkpoint_appended = appended
         core.shared.checkpoint_page = page
         kn_store64(&core.shared.checkpoint, meta.txn)
     kn_store64(&core.shared.pending_checkpoint, 0)
     return result
+
+
+cdef int _find_unfinished(Core* core, int index_fd) noexcept nogil:
+    """Makes the newest slot that the file holds the checkpoint that counts: somebody died before he could say so."""
+    cdef kn_meta newest
+    cdef int result = data_sync(index_fd)
+    if result < 0:
+        kn_store32(&core.shared.index_failed, <uint32_t>-result)
+        return result
+    if read_checkpoint(core, index_fd, &newest):
+        kn_store64(&core.shared.checkpoint, newest.txn)
+    return 0
 
 
 cdef size_t _bytes_in(Core* core, uint32_t chunk) noexcept nogil:
@@ -99,7 +126,7 @@ cdef bint read_checkpoint(Core* core, int index_fd, kn_meta* meta) noexcept nogi
 
 
 cdef int release_unreachable(Core* core, kn_meta* meta) noexcept nogil:
-    """Checks every tree of the state and fills the ring of free pages with what they do not reach; -EIO when a tree is not
+    """Checks every tree of the state and fills the rings of free pages with what they do not reach (which may have no blocks); -EIO when a tree is not
     sound. Only in a fresh coordination file."""
     cdef uint8_t* seen = <uint8_t*>calloc(meta.next_pgno, 1)
     cdef kn_shared* shared = core.shared
@@ -111,16 +138,20 @@ cdef int release_unreachable(Core* core, kn_meta* meta) noexcept nogil:
     result = pager_map(&core.pager, meta.next_pgno)
     if result == 0:
         result = _mark(core, meta, seen)
-    meta.young_head = meta.young_tail = meta.old_head = meta.old_tail = meta.leaked = 0
+    meta.young_head = meta.young_tail = meta.old_head = meta.old_tail = meta.leaked = meta.spill = 0
     for pgno in range(KN_FIRST_PAGE, meta.next_pgno):
         if seen[pgno] or result < 0:
             continue
-        if meta.young_tail == KN_RING:
+        if meta.young_tail < KN_RING:
+            free_page = &shared.young[meta.young_tail]
+            meta.young_tail += 1
+        elif meta.old_tail < KN_RING:
+            free_page = &shared.old[meta.old_tail]
+            meta.old_tail += 1
+        else:
             meta.leaked += 1
             continue
-        free_page = &shared.young[meta.young_tail]
-        free_page.pgno, free_page.born, free_page.freed = pgno, 0, 0
-        meta.young_tail += 1
+        free_page.pgno, free_page.hole, free_page.born, free_page.freed = pgno, 1, 0, 0
     free(seen)
     return result
 

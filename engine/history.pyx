@@ -57,6 +57,7 @@ class Transaction:
     user: str | None
     operation: str          # what the request was called; "" when unknown
     changes: list[Change]
+    whole: bool             # False in a compacted part of the log: only what was left of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ cdef class History:
                 if frame == NULL:
                     if position + 1 == len(self.segnos):
                         break
+                    self._need_end(position, offset, after)
                     position, offset = position + 1, KN_SEGMENT_HEADER
                     continue
                 found.append(self._transaction(frame, self.segnos[position], offset, &meta, previous))
@@ -190,6 +192,9 @@ cdef class History:
         if self.listed == (meta.segno, removals):
             return 0
         live, _ = split(list_segments(&self.store.core.log, self.store.directory))
+        numbers = [s.segno for s in live]
+        if meta.segno in numbers:  # behind the one in use there are only segments that never came into the log
+            live = live[: numbers.index(meta.segno) + 1]
         self.firsts, self.segnos = [s.first_seq for s in live], [s.segno for s in live]
         if removals != self.listed[1]:
             self.places.clear()
@@ -228,6 +233,15 @@ cdef class History:
             raise Corrupt(f"{self.store.directory}: the frame at byte {offset} of segment {segno:06}.log is damaged")
         return frame if frame.seq <= meta.seq else NULL
 
+    cdef int _need_end(self, position, uint32_t offset, uint64_t last) except -1:
+        """Corrupt unless the segment ends at this place, after transaction `last`: the next one must go on there."""
+        cdef uint32_t segno = self.segnos[position]
+        if is_compacted(&self.store.core.log, segno):
+            return 0
+        if self.firsts[position + 1] > max(last, self.firsts[position] - 1) + 1:
+            raise Corrupt(f"{self.store.directory}: the frame at byte {offset} of segment {segno:06}.log is damaged")
+        return 0
+
     cdef object _transaction(self, const kn_frame* frame, uint32_t segno, uint32_t offset, const kn_meta* meta, bint previous):
         cdef uint32_t at = offset + sizeof(kn_frame), index
         cdef const kn_op* op
@@ -240,7 +254,7 @@ cdef class History:
         origin, origin_name, _ = self._origin(frame.origin, meta)
         return Transaction(
             frame.seq, frame.version, origin, origin_name, frame.epoch, frame.origin_seq, self._user(frame.user, meta),
-            OPERATION_NAMES.get(frame.operation, ""), changes,
+            OPERATION_NAMES.get(frame.operation, ""), changes, not is_compacted(&self.store.core.log, segno),
         )
 
     cdef object _change(self, const kn_op* op, bint previous):

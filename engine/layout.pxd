@@ -16,6 +16,7 @@ cdef extern from "layout.h" nogil:
         KN_SEGMENT_HEADER
         KN_READERS
         KN_RING
+        KN_SPILL
         KN_PUT, KN_DELETE, KN_ATTRIBUTE, KN_DROP_ATTRIBUTE, KN_USER, KN_ORIGIN, KN_MARK
         KN_SUPERSEDED
         KN_COMPACTED
@@ -40,7 +41,9 @@ cdef extern from "layout.h" nogil:
         uint32_t local_epoch
         uint32_t segno, log_end, next_pgno, next_attribute, next_user, next_origin
         kn_tree primary, tombstones, names, directory
-        uint64_t young_head, young_tail, old_head, old_tail, leaked
+        uint64_t young_head, young_tail, old_head, old_tail
+        uint32_t spill
+        uint64_t leaked
 
     ctypedef struct kn_locator:
         uint32_t segno, offset, length
@@ -80,8 +83,13 @@ cdef extern from "layout.h" nogil:
         uint64_t version, created
 
     ctypedef struct kn_free_page:
-        uint32_t pgno
+        uint32_t pgno, hole
         uint64_t born, freed
+
+    ctypedef struct kn_spill:
+        kn_page page
+        uint32_t next, count
+        kn_free_page entry[168]
 
     ctypedef struct kn_reader:
         uint64_t txn
@@ -103,7 +111,7 @@ cdef extern from "layout.h" nogil:
         uint64_t checkpoint, pending_checkpoint
         uint32_t poisoned, reader_limit
         uint64_t index_pages, commits, syncs
-        uint32_t sync_word, checkpoint_page
+        uint32_t sync_word, checkpoint_page, index_failed
         uint64_t appended, checkpoint_appended, log_bytes
         uint32_t next_segno, removals
         kn_reader readers[1024]

@@ -12,7 +12,8 @@ from engine.layout cimport (
 )
 from engine.posix cimport EIO, ENOENT, ENOMEM, MAP_FAILED, MAP_SHARED, O_CREAT, O_RDWR, O_TRUNC, PROT_READ, errno, mmap, munmap
 from engine.vfs cimport (
-    close_file, data_sync, file_size, file_sync, now_microseconds, open_file, rename_file, sync_directory, write_at,
+    AT_ACTIVATED, AT_PREPARED, close_file, data_sync, failpoint, file_size, file_sync, now_microseconds, open_file,
+    remove_file, rename_file, sync_directory, write_at,
 )
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
@@ -107,7 +108,8 @@ cdef int log_map(Log* log, uint32_t segno) noexcept nogil:
 
 
 cdef int log_prepare(Log* log, uint32_t segno, uint64_t size) noexcept nogil:
-    """Makes the spare segment, complete and on disk, unless its file is there. Under the writer mutex."""
+    """Makes the spare segment, complete and on disk, unless its file is there. Under the writer mutex. What a process left
+    that was killed in here is written over; what cannot be finished is removed, it may be the room that others lack."""
     cdef char path[PATH_ROOM]
     cdef char unfinished[PATH_ROOM]
     cdef int fd, error = 0
@@ -134,7 +136,11 @@ cdef int log_prepare(Log* log, uint32_t segno, uint64_t size) noexcept nogil:
         error = file_sync(fd)
     close_file(fd)
     if error == 0:
+        error = failpoint(AT_PREPARED)
+    if error == 0:
         error = rename_file(unfinished, path)
+    if error < 0:
+        remove_file(unfinished)
     if error == 0:
         error = sync_directory(log.directory)
     return error
@@ -194,7 +200,22 @@ cdef int log_activate(Log* log, uint32_t segno, uint64_t first_seq, uint64_t sal
     memcpy(header.table_id, log.table_id, 16)
     header.segno, header.first_seq, header.salt, header.created = segno, first_seq, salt, now_microseconds()
     header.crc = kn_crc32c(0, &header, <size_t>(<char*>&header.crc - <char*>&header))
-    return log_write(log, segno, 0, &header, sizeof(kn_segment))
+    cdef int result = log_write(log, segno, 0, &header, sizeof(kn_segment))
+    return result if result < 0 else failpoint(AT_ACTIVATED)
+
+
+cdef int log_blot(Log* log, uint32_t segno, uint64_t offset, size_t length) noexcept nogil:
+    """Zeros where a header is, or could be taken for one. Up to 64 bytes; nothing is written if they are zero already. The
+    caller's next sync makes it durable."""
+    cdef uint8_t zeros[64]
+    memset(zeros, 0, 64)
+    if offset >= log.size[segno]:
+        return 0
+    if length > log.size[segno] - offset:
+        length = log.size[segno] - offset
+    if memcmp(log.base[segno] + offset, zeros, length) == 0:
+        return 0
+    return log_write(log, segno, <uint32_t>offset, zeros, length)
 
 
 cdef int log_write(Log* log, uint32_t segno, uint32_t offset, const void* data, size_t size) noexcept nogil:

@@ -1,25 +1,28 @@
 """What one process of a node does for all: the upkeep of the tables.
 
-It frees the snapshots of processes that died, makes checkpoints, and compacts logs. Only the holder of the maintenance lock
-may do this. What a table's log must keep whole is asked from `keepers`: functions that give, for a table id, the sequence
-number from which on somebody still needs it (None = nobody does).
+It frees the snapshots of processes that died, removes expired records, makes checkpoints, and compacts logs. Only the
+holder of the maintenance lock may do this. What a table's log must keep whole is asked from `keepers`: functions that
+give, for a table id, the sequence number from which on somebody still needs it (None = nobody does).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from engine.catalog import TableDefinition
 from engine.compaction import compact, finish, seq_at
 from engine.errors import KennelError
+from engine.expiration import remove_expired
 from engine.store import Store
 
 CHECKPOINT_BYTES = 64 << 20  # of log since the last checkpoint
 LARGEST_SEGMENT = 64 << 20
 GROWTH = 8  # a log is looked at for compaction when it has grown by one part in so many
+WORTH = 64 << 10  # a compaction that frees less was the last until then
+PATIENCE = 60.0  # seconds until a table that could not be opened is tried again
 TOMBSTONE_DAYS = 3
 DAY = 86_400_000_000  # µs
 
@@ -30,9 +33,21 @@ Keeper = Callable[[str], int | None]
 
 @dataclass(slots=True)
 class _Progress:
-    """Of one table: bytes appended to its log when it was last looked at."""
+    """Of one table: bytes appended to its log when it was last looked at for compaction, the size of the log before the
+    last one; bytes appended at the last round, and whether its free pages are trimmed."""
 
     appended: int = -1
+    size: int = 0
+    seen: int = -1
+    trimmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Why a table could not be opened, and when that is tried again; it may take long each time."""
+
+    text: str
+    again: float
 
 
 class Maintenance:
@@ -43,23 +58,39 @@ class Maintenance:
         self._audited = audited
         self._audit_seconds = audit_seconds
         self._progress: dict[str, _Progress] = {}
+        self._troubles: dict[str, _Trouble] = {}
         self.keepers: list[Keeper] = []
 
-    def look_after(
-        self, definition: TableDefinition, store: Store, checkpoint_bytes: int = CHECKPOINT_BYTES
-    ) -> None:
+    def due(self, definitions: Iterable[TableDefinition]) -> list[TableDefinition]:
+        """The tables for this round: all but those that were given up a short time ago."""
+        now = time.monotonic()
+        return [item for item in definitions if item.id not in self._troubles or self._troubles[item.id].again < now]
+
+    def give_up(self, definition: TableDefinition, error: KennelError) -> None:
+        """A table that cannot be opened is told once, and left alone for a while; the others go on."""
+        known = self._troubles.get(definition.id)
+        if known is None or known.text != error.message:
+            log.error("%s", error.message)
+        self._troubles[definition.id] = _Trouble(error.message, time.monotonic() + PATIENCE)
+
+    def look_after(self, definition: TableDefinition, store: Store, checkpoint_bytes: int = CHECKPOINT_BYTES) -> None:
         """One table's round. A table in trouble is logged and left for the next."""
         try:
             store.reclaim_slots()
+            remove_expired(definition, store)
             store.checkpoint(checkpoint_bytes)
             self._compact(definition, store)
+            self._trim(definition, store)
         except KennelError:
-            log.exception("'%s.%s' could not be looked after; it will be tried again", definition.schema, definition.name)
+            log.exception(
+                "'%s.%s' could not be looked after; it will be tried again", definition.schema, definition.name
+            )
 
     def forget(self, known: set[str]) -> None:
         """Drops what is remembered of tables that are gone."""
-        for table_id in self._progress.keys() - known:
-            del self._progress[table_id]
+        for remembered in (self._progress, self._troubles):
+            for table_id in remembered.keys() - known:
+                del remembered[table_id]
 
     def _compact(self, definition: TableDefinition, store: Store) -> None:
         removed = finish(store)
@@ -67,17 +98,33 @@ class Maintenance:
             log.info("'%s.%s': compaction freed %d bytes of log", definition.schema, definition.name, removed)
         counters = store.counters()
         progress = self._progress.setdefault(definition.id, _Progress())
+        if removed and counters["log_bytes"] + WORTH > progress.size:  # as small as it gets, for now
+            progress.appended = counters["appended"]
         if progress.appended >= 0 and counters["appended"] - progress.appended < counters["log_bytes"] // GROWTH:
             return
         keep_from = self._keep_from(definition, store)
         forget_before = (time.time_ns() // 1000) - TOMBSTONE_DAYS * DAY
-        if not compact(store, keep_from=keep_from, forget_before=forget_before, largest=LARGEST_SEGMENT):
+        if compact(store, keep_from=keep_from, forget_before=forget_before, largest=LARGEST_SEGMENT):
+            progress.size = counters["log_bytes"]
+        else:
             progress.appended = counters["appended"]
+
+    def _trim(self, definition: TableDefinition, store: Store) -> None:
+        """A table that nobody has written to since the last round gives the blocks of its free pages back."""
+        counters = store.counters()
+        progress = self._progress.setdefault(definition.id, _Progress())
+        if counters["appended"] == progress.seen and not progress.trimmed:
+            store.checkpoint()
+            store.trim()
+            progress.trimmed = True
+        elif counters["appended"] != progress.seen:
+            progress.seen, progress.trimmed = counters["appended"], counters["free_pages"] * 4 < counters["pages"]
 
     def _keep_from(self, definition: TableDefinition, store: Store) -> int:
         """The sequence number from which on the log stays as it is."""
         needed = [keeper(definition.id) for keeper in self.keepers]
         wanted = [number for number in needed if number is not None]
         if self._audited if definition.audit is None else definition.audit:
-            wanted.append(seq_at(store, time.time_ns() // 1000 - int(self._audit_seconds * 1_000_000)) + 1)
+            kept_from = max(time.time_ns() // 1000 - int(self._audit_seconds * 1_000_000), definition.log_from)
+            wanted.append(seq_at(store, kept_from) + 1)
         return min(wanted, default=store.generation + 1)

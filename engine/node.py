@@ -2,12 +2,16 @@
 
 It holds the maintenance lock, looks after the tables, runs replication when clustering is enabled, and serves the
 control socket. Under a supervisor it is one process of several; alone it is a node without the HTTP API.
+
+`--extension MODULE` has it run a part that the engine does not know, such as the jobs of the layers above: the module
+has a function `start(node)`, whose result has `operations()` for the control socket, and `close()`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import logging
 import os
 import signal
@@ -16,7 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import engine
 from engine import configuration, control, logs
@@ -30,6 +34,15 @@ LOCK_PATIENCE = 5.0  # seconds to wait for a predecessor, or an embedded process
 log = logging.getLogger("engine.node")  # not __name__, which is __main__ in the process itself
 
 
+class Part(Protocol):
+    """Something that runs in the node process for as long as that lives."""
+
+    def operations(self) -> dict[str, control.Operation]:
+        """What it adds to the control socket."""
+
+    def close(self) -> None: ...
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a node process until SIGTERM or SIGINT; gives its exit status."""
     stopping = threading.Event()
@@ -40,27 +53,27 @@ def main(arguments: list[str] | None = None) -> int:
         parent = given.pop("parent", None)
         if parent is not None:
             die_with(int(parent))
-        root = _root(given)
+        root, extension = _root(given), given.pop("extension", None)
         with _maintenance_lock(root, stopping):
-            serve(root, _configuration(root, given), stopping)
+            serve(root, _configuration(root, given), stopping, extension)
     except (engine.KennelError, CannotStart) as error:
         print(f"kennel: {explanation(error)}", file=sys.stderr)
         return status_of(error)
     return Exit.OK
 
 
-def serve(root: Path, settings: Configuration, stopping: threading.Event) -> None:
-    """Open the node and be its node process until `stopping` is set."""
+def serve(root: Path, settings: Configuration, stopping: threading.Event, extension: str | None = None) -> None:
+    """Open the node and be its node process until `stopping` is set; `extension` names a module, see above."""
     logs.configure(settings, "node")
     started = time.monotonic()
     with engine.open_node(root) as node:
-        replication = _replication(node, settings)
+        parts = list(_parts(node, settings, extension))
         operations: dict[str, control.Operation] = {
             "status": lambda body: _status(started),
             "routes_changed": lambda body: None,
         }
-        if replication is not None:
-            operations |= replication.operations()
+        for part in parts:
+            operations |= part.operations()
         server = control.Server(root, operations)
         thread = threading.Thread(target=server.serve, name="control-accept", daemon=True)
         thread.start()
@@ -69,16 +82,21 @@ def serve(root: Path, settings: Configuration, stopping: threading.Event) -> Non
                 _maintain(node)
         finally:
             server.close()
-            if replication is not None:
-                replication.close()
+            for part in parts:
+                part.close()
 
 
-def _replication(node: engine.Node, settings: Configuration) -> Any:
-    if not settings.get("clustering.enabled"):
-        return None
-    from engine import replication  # here: a node without a cluster needs no ZeroMQ
+def _parts(node: engine.Node, settings: Configuration, extension: str | None) -> Iterator[Part]:
+    if settings.get("clustering.enabled"):
+        from engine import replication  # here: a node without a cluster needs no ZeroMQ
 
-    return replication.start(node, settings)
+        yield replication.start(node, settings)
+    if extension is not None:
+        try:
+            module = importlib.import_module(extension)
+        except ModuleNotFoundError as error:
+            raise CannotStart(Exit.USAGE, f"there is no extension {extension}: {error}") from error
+        yield module.start(node)
 
 
 def _maintain(node: engine.Node) -> None:

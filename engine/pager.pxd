@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from engine.layout cimport kn_meta, kn_page, kn_shared
+from engine.layout cimport kn_free_page, kn_meta, kn_page, kn_shared
 
 
 cdef enum:
@@ -25,6 +25,8 @@ cdef struct Txn:
     bint safe_known
     uint32_t* spare             # pages made and freed by this very transaction
     int spares, spare_room
+    kn_free_page* spilled       # free pages that no ring has room for
+    int spills, spill_room
 
 
 cdef inline kn_page* page_at(Pager* pager, uint32_t pgno) noexcept nogil:
@@ -35,6 +37,7 @@ cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil
 cdef void pager_close(Pager* pager) noexcept nogil
 cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil
 cdef int pager_grow(Pager* pager, uint64_t pages) noexcept nogil
+cdef int pager_trim(Pager* pager) noexcept nogil
 
 cdef void txn_begin(Txn* txn, Pager* pager, const kn_meta* meta) noexcept nogil
 cdef void txn_end(Txn* txn) noexcept nogil

@@ -13,6 +13,8 @@ cdef extern from "<sys/types.h>" nogil:
 cdef extern from "<fcntl.h>" nogil:
     int O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_CLOEXEC, O_DIRECTORY
     int open(const char* path, int flags, ...)
+    int FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE
+    int fallocate(int fd, int mode, off_t offset, off_t length)
     int posix_fallocate(int fd, off_t offset, off_t length)
 
 

@@ -6,6 +6,7 @@ ends where no whole frame follows. Whoever recovers is alone with the table.
 
 import errno as errno_codes
 import os
+from pathlib import Path
 
 from engine.apply cimport apply_header, apply_op, forget_trees, store_trees
 from engine.pager cimport Txn, pager_close, pager_open, return_spares, txn_begin, txn_end
@@ -14,15 +15,16 @@ from engine.checkpoint cimport read_checkpoint, release_unreachable
 from engine.layout cimport (
     KN_FIRST_PAGE, KN_PAGE_SIZE, KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_tombstone, kn_tree,
 )
-from engine.log cimport is_compacted, op_at, segment_header
+from engine.log cimport is_compacted, log_blot, log_sync, op_at, segment_header
 from engine.posix cimport EIO
 from engine.segments cimport list_segments
 from engine.shared cimport publish
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from engine.errors import Corrupt, KennelError
+from engine.files import sync_directory
 from engine.segments import split
 
 
@@ -83,88 +85,112 @@ cdef bint _rest_is_zero(Core* core, uint32_t segno, uint64_t offset) noexcept no
     return True
 
 
-cdef int _replay_segment(Core* core, Txn* txn, uint32_t segno, uint32_t offset, uint32_t* bad_offset) noexcept nogil:
-    """Applies the frames from `offset` on. What follows the last whole one is a torn tail that was never acknowledged, or,
+cdef int _replay_segment(Core* core, Txn* txn, uint32_t segno, uint32_t offset, uint64_t last, uint32_t* end) noexcept nogil:
+    """Applies the frames from `offset` on, up to number `last`, and tells where they end. What follows is a torn tail that was never acknowledged, or,
     when a later frame promised that it was on disk, damage: -EIO. After a torn tail nothing more is written into this
     segment: what lies there could look like the next frame."""
     cdef int result = 0
-    while result == 0 and _follows(core, txn, segno, offset):
-        bad_offset[0] = offset
+    while result == 0 and txn.meta.seq < last and _follows(core, txn, segno, offset):
+        end[0] = offset
         result = _replay_frame(core, txn, segno, offset)
         offset = txn.meta.log_end
     if result < 0:
         return result
-    bad_offset[0] = offset
+    end[0] = offset
     if is_compacted(&core.log, segno):
         txn.meta.seq = segment_header(&core.log, segno).last_seq
         return 0 if offset == core.log.size[segno] else -EIO
     if offset < core.log.size[segno] and not _rest_is_zero(core, segno, offset):
         if _promise_beyond(core, segno, offset):
             return -EIO
-        txn.meta.segno, txn.meta.log_end = segno, <uint32_t>core.log.size[segno]
+        if txn.meta.segno == segno:
+            txn.meta.log_end = <uint32_t>core.log.size[segno]
     return 0
 
 
-cdef int _replay(Core* core, kn_meta* meta, uint32_t* segnos, int count, uint32_t* bad_segno,
-                     uint32_t* bad_offset) noexcept nogil:
-    """Applies the frames after the state `meta`, which are in these segments, and leaves in it the state after the last one.
-    Damage is -EIO with its place. Alone with the table, so all changes are one transaction of the trees.
+cdef struct Replayed:
+    uint32_t segno
+    uint32_t end            # of its frames; at damage, where that is
+    bint belongs            # to the log
 
-    The first segment may be the one that `meta` ends in. One whose first frame does not follow on came into use in a life
-    that a power cut ended before anything in it was acknowledged (its frames would promise otherwise): its number is taken
-    out of `segnos`."""
+
+cdef int _replay(Core* core, kn_meta* meta, uint64_t last, Replayed* segments, int count, int* index) noexcept nogil:
+    """Applies the frames after the state `meta`, which are in these segments, up to number `last`, and leaves in it the state
+    after the last one. Damage is -EIO, in segment *index. Alone with the table, so all changes are one transaction of the
+    trees.
+
+    The first segment may be the one that `meta` ends in. One whose first frame does not follow on, or is not whole, came
+    into use in a life that ended before anything in it was acknowledged (its frames would promise otherwise)."""
     cdef Txn txn
-    cdef uint32_t segno, offset
-    cdef int result = 0, index
+    cdef Replayed* segment
+    cdef uint32_t offset
+    cdef uint64_t before
+    cdef int result = 0
     txn_begin(&txn, &core.pager, meta)
     forget_trees(core)
-    for index in range(count):
-        segno = segnos[index]
-        offset = meta.log_end if segno == meta.segno else KN_SEGMENT_HEADER
-        bad_segno[0], bad_offset[0] = segno, offset
-        if segno != meta.segno and segment_header(&core.log, segno).first_seq != txn.meta.seq + 1:
-            if _promise_beyond(core, segno, KN_SEGMENT_HEADER):
+    for index[0] in range(count):
+        segment = segments + index[0]
+        offset = meta.log_end if segment.segno == meta.segno else KN_SEGMENT_HEADER
+        segment.end, segment.belongs = offset, segment.segno == meta.segno
+        if not segment.belongs and segment_header(&core.log, segment.segno).first_seq != txn.meta.seq + 1:
+            if _promise_beyond(core, segment.segno, KN_SEGMENT_HEADER):
                 result = -EIO
                 break
-            segnos[index] = 0
             continue
-        result = _replay_segment(core, &txn, segno, offset, bad_offset)
+        before = txn.meta.seq
+        result = _replay_segment(core, &txn, segment.segno, offset, last, &segment.end)
         if result < 0:
             break
+        segment.belongs = segment.belongs or txn.meta.seq > before
     if result == 0:
         result = store_trees(core, &txn)
+    if result == 0:
         return_spares(&txn)
         memcpy(meta, &txn.meta, sizeof(kn_meta))
     txn_end(&txn)
     return result
 
 
-cdef int recover(Core* core, int index_fd, str directory) except -1:
-    """Publishes the state at the end of the log as head and visible. Corrupt names the frame that is damaged."""
+cdef int _settle(Core* core, const Replayed* segments, int count) noexcept nogil:
+    """Puts what was replayed on disk, because a kill may have left it unsynced and it is about to be seen; and takes away
+    the head of a torn frame behind it, which readers of the log could take for one."""
+    cdef int index, result = 0
+    for index in range(count):
+        if segments[index].belongs and result == 0:
+            result = log_blot(&core.log, segments[index].segno, segments[index].end, sizeof(kn_frame))
+        if segments[index].belongs and result == 0:
+            result = log_sync(&core.log, segments[index].segno, segments[index].segno)
+    return result
+
+
+cdef int recover(Core* core, int index_fd, str directory, uint64_t last) except -1:
+    """Publishes the state at the end of the log, or after transaction `last` if that comes first, as head and visible. Corrupt
+    names the frame that is damaged."""
     cdef kn_meta meta
-    cdef uint32_t segno = 0, offset = 0
-    cdef int result, count
+    cdef int result, count, index = 0
     segments = list_segments(&core.log, directory)
     core.shared.next_segno = max((segment.segno for segment in segments), default=0) + 1
     core.shared.log_bytes = sum(segment.size for segment in segments)
     _start(core, index_fd, directory, &meta)
     chosen = _to_replay(segments, meta.segno)
     count = <int>len(chosen)
-    cdef uint32_t* segnos = <uint32_t*>malloc((count + 1) * sizeof(uint32_t))
-    if segnos == NULL:
+    cdef Replayed* replayed = <Replayed*>calloc(count + 1, sizeof(Replayed))
+    if replayed == NULL:
         raise MemoryError
     try:
         for index, segment in enumerate(chosen):
-            segnos[index] = segment.segno
+            replayed[index].segno = segment.segno
         with nogil:
-            result = _replay(core, &meta, segnos, count, &segno, &offset)
+            result = _replay(core, &meta, last, replayed, count, &index)
+            if result == 0:
+                result = _settle(core, replayed, count)
         if result == -errno_codes.EIO:
-            raise Corrupt(f"{directory}: the frame at byte {offset} of segment {segno:06}.log is damaged")
+            raise Corrupt(f"{directory}: the frame at byte {replayed[index].end} of segment {replayed[index].segno:06}.log is damaged")
         if result < 0:
             raise KennelError(f"{directory} could not be recovered: {os.strerror(-result)}")
-        _set_aside(directory, [segment.segno for index, segment in enumerate(chosen) if segnos[index] == 0])
+        _set_aside(directory, [replayed[index].segno for index in range(count) if not replayed[index].belongs])
     finally:
-        free(segnos)
+        free(replayed)
     publish(&core.shared.head, &meta)
     publish(&core.shared.visible, &meta)
     core.shared.synced_txn = meta.txn
@@ -183,9 +209,12 @@ def _to_replay(segments: list, first: int) -> list:
 
 
 def _set_aside(directory: str, segnos: list[int]) -> None:
-    """Segments of a life that ended before anything in them was acknowledged must not be taken for part of the log."""
+    """Segments of a life that ended before anything in them was acknowledged must not be taken for part of the log: later
+    the numbers of their frames might happen to follow on."""
     for segno in segnos:
         os.rename(os.path.join(directory, f"{segno:06}.log"), os.path.join(directory, f"{segno:06}.stale"))
+    if segnos:
+        sync_directory(Path(directory))
 
 
 cdef int _start(Core* core, int index_fd, str directory, kn_meta* meta) except -1:
@@ -194,9 +223,11 @@ cdef int _start(Core* core, int index_fd, str directory, kn_meta* meta) except -
     if read_checkpoint(core, index_fd, meta):
         core.shared.index_pages = os.fstat(index_fd).st_size // KN_PAGE_SIZE
         core.shared.checkpoint = meta.txn
-        with nogil:
-            result = release_unreachable(core, meta)
+        if meta.next_pgno <= core.shared.index_pages:
+            with nogil:
+                result = release_unreachable(core, meta)
         if result == 0:
+            core.shared.index_pages = meta.next_pgno    # behind them there may be no blocks
             publish(&core.shared.head, meta)
             return 0
         pager_close(&core.pager)

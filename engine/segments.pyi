@@ -1,4 +1,7 @@
+import re
 from dataclasses import dataclass
+
+NAME: re.Pattern[str]
 
 @dataclass(frozen=True, slots=True)
 class Segment:

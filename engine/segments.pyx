@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 from engine.layout cimport KN_COMPACTED, kn_segment
 from engine.log cimport Log, has_header, log_map, segment_header
+from libc.stdint cimport uint8_t, uint32_t
+
+from engine.errors import Corrupt
+from engine.logfile import read_header
 
 NAME = re.compile(r"([0-9]{6})\.log")
 
@@ -27,16 +31,23 @@ class Segment:
 
 
 cdef list list_segments(Log* log, str directory):
-    """Every segment in use, by first sequence number, newer ones of the same range first. Spares are left out."""
+    """Every segment in use, by first sequence number, newer ones of the same range first. Spares are left out; what has a
+    header that cannot be read is none: Corrupt, or RootError when its format is unknown."""
     cdef const kn_segment* header
+    cdef uint32_t segno
     found = []
     for name in os.listdir(directory):
         matched = NAME.fullmatch(name)
-        if matched is None or log_map(log, int(matched[1])) < 0 or not has_header(log, int(matched[1])):
+        if matched is None or log_map(log, int(matched[1])) < 0:
             continue
-        header = segment_header(log, int(matched[1]))
+        segno = int(matched[1])
+        if not has_header(log, segno):
+            if read_header(<uint8_t[:log.size[segno]]>log.base[segno], os.path.join(directory, name)) is not None:
+                raise Corrupt(f"{os.path.join(directory, name)} belongs to another table")
+            continue
+        header = segment_header(log, segno)
         last = header.last_seq if header.flags & KN_COMPACTED else None
-        found.append(Segment(int(matched[1]), header.first_seq, last, log.size[int(matched[1])], header.created))
+        found.append(Segment(segno, header.first_seq, last, log.size[segno], header.created))
     return sorted(found, key=lambda segment: (segment.first_seq, -segment.segno))
 
 

@@ -8,6 +8,8 @@ from engine.layout cimport kn_meta, kn_published, kn_shared, pthread_mutex_t
 cdef int lock(pthread_mutex_t* mutex, int milliseconds) noexcept nogil
 cdef bint try_lock(pthread_mutex_t* mutex) noexcept nogil
 cdef void unlock(pthread_mutex_t* mutex) noexcept nogil
+cdef void write_slot(kn_published* published, const kn_meta* meta) noexcept nogil
+cdef void turn_slot(kn_published* published) noexcept nogil
 cdef void publish(kn_published* published, const kn_meta* meta) noexcept nogil
 cdef uint64_t read_published(kn_published* published, kn_meta* meta) noexcept nogil
 cdef void begin_read(kn_shared* shared, uint32_t slot, kn_published* source, kn_meta* meta) noexcept nogil
@@ -23,6 +25,10 @@ cdef class Coordination:
     cdef readonly bint fresh
     cdef uint32_t pid
     cdef uint64_t started
+    cdef readonly uint64_t last_kept    # last transaction that the disk of a poisoned table has kept; else KN_IDLE
     cdef list free_slots
+    cdef unsigned char owned[1024]      # reader slots of this object
     cdef uint32_t take_slot(self) except? 0xFFFFFFFF
     cdef void give_slot(self, uint32_t slot)
+    cdef int _map(self) except -1
+    cdef void _let_go(self) noexcept

@@ -15,7 +15,9 @@ Locks. A process that dies with a mutex leaves it to the next locker (EOWNERDEAD
 one did lies past `head` and is not reachable from it.
 
 Opening. Each process holds a shared flock on the file for as long as it has the table open. Whoever gets it exclusively is
-alone, and only he may throw the contents away. Opens of one table are serialised by a flock on its directory (store.pyx).
+alone, and only he may throw the contents away: when they are of another life, and when a failed fdatasync has poisoned the
+table, because then the kernel may show bytes that the disk does not have (`last_kept`). Opens of one table are serialised
+by a flock on its directory (store.pyx).
 """
 
 import errno as errno_codes
@@ -29,7 +31,7 @@ from engine.layout cimport (
 )
 from engine.posix cimport (
     CLOCK_REALTIME, EOWNERDEAD, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, PTHREAD_MUTEX_ROBUST,
-    PTHREAD_PROCESS_SHARED, clock_gettime, errno, mmap, munmap, pthread_mutex_consistent, pthread_mutex_init,
+    PTHREAD_PROCESS_SHARED, clock_gettime, close, errno, getpid, mmap, munmap, pthread_mutex_consistent, pthread_mutex_init,
     pthread_mutex_timedlock, pthread_mutex_trylock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
     pthread_mutexattr_setpshared, pthread_mutexattr_setrobust, pthread_mutexattr_t, timespec,
 )
@@ -40,6 +42,8 @@ from libc.string cimport memcmp, memcpy, memset
 from engine.errors import RootError, TooManySnapshots
 
 cdef char* MAGIC = b"KNSHARED"
+cdef enum:
+    RECLAIM_MS = 1000
 
 
 cdef int lock(pthread_mutex_t* mutex, int milliseconds) noexcept nogil:
@@ -71,11 +75,21 @@ cdef void unlock(pthread_mutex_t* mutex) noexcept nogil:
     pthread_mutex_unlock(mutex)
 
 
+cdef void write_slot(kn_published* published, const kn_meta* meta) noexcept nogil:
+    """The first half of a publication. The fence keeps it behind the one before: somebody may still copy that slot."""
+    kn_fence()
+    memcpy(&published.slot[(published.generation + 1) & 1], meta, sizeof(kn_meta))
+
+
+cdef void turn_slot(kn_published* published) noexcept nogil:
+    """The second half."""
+    kn_store64(&published.generation, published.generation + 1)
+
+
 cdef void publish(kn_published* published, const kn_meta* meta) noexcept nogil:
     """Only with the mutex that guards this state."""
-    cdef uint64_t generation = published.generation + 1
-    memcpy(&published.slot[generation & 1], meta, sizeof(kn_meta))
-    kn_store64(&published.generation, generation)
+    write_slot(published, meta)
+    turn_slot(published)
 
 
 cdef uint64_t read_published(kn_published* published, kn_meta* meta) noexcept nogil:
@@ -178,24 +192,36 @@ cdef class Coordination:
         self.fd = -1
         self.at = NULL
         self.free_slots = []
+        self.last_kept = KN_IDLE
+        memset(self.owned, 0, sizeof(self.owned))
         self.pid = os.getpid()
         self.started = process_started(self.pid)
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         alone = self._lock_file()
-        if os.fstat(self.fd).st_size != sizeof(kn_shared):
-            os.ftruncate(self.fd, sizeof(kn_shared))
+        if os.fstat(self.fd).st_size == sizeof(kn_shared):
+            self._map()
+        self.fresh = self.at == NULL or not self._is_current()
+        if self.fresh and not alone:
+            raise RootError(f"{path} is in use by a process of another container or of another version")
+        if not alone:
+            return
+        if not self.fresh and self.at.poisoned:
+            self.last_kept = self.at.visible.slot[self.at.visible.generation & 1].seq
+            self.fresh = True
+        if self.fresh:
+            self._initialize()
+        else:
+            self._forget_the_dead()
+
+    def __dealloc__(self) -> None:
+        self._let_go()
+
+    cdef int _map(self) except -1:
         cdef void* address = mmap(NULL, sizeof(kn_shared), PROT_READ | PROT_WRITE, MAP_SHARED, self.fd, 0)
         if address == MAP_FAILED:
-            raise OSError(errno, os.strerror(errno), path)
+            raise OSError(errno, os.strerror(errno))
         self.at = <kn_shared*>address
-        self.fresh = not self._is_current()
-        if not self.fresh:
-            if alone:
-                self._forget_the_dead()
-            return
-        if not alone:
-            raise RootError(f"{path} is in use by a process of another container or of another version")
-        self._initialize()
+        return 0
 
     def _lock_file(self) -> bool:
         """Takes the shared flock; True when nobody else has the table open."""
@@ -219,8 +245,13 @@ cdef class Coordination:
         )
 
     def _initialize(self) -> None:
-        cdef kn_shared* at = self.at
-        cdef uint32_t index
+        """Its blocks are allocated now, because a store into a hole on a full disk is a SIGBUS."""
+        cdef kn_shared* at
+        if self.at == NULL:
+            os.ftruncate(self.fd, 0)
+            os.posix_fallocate(self.fd, 0, sizeof(kn_shared))
+            self._map()
+        at = self.at
         memset(at, 0, sizeof(kn_shared))
         status = os.fstat(self.fd)
         boot = _boot()
@@ -257,6 +288,7 @@ cdef class Coordination:
             slot = claim_slot(self.at, self.pid, self.started)
         if slot < 0:
             raise TooManySnapshots(f"All {KN_READERS} snapshots of the table are in use")
+        self.owned[slot] = 1
         return <uint32_t>slot
 
     cdef void give_slot(self, uint32_t slot):
@@ -264,32 +296,56 @@ cdef class Coordination:
         self.free_slots.append(slot)
 
     def reclaim_slots(self) -> int:
-        """Frees the reader slots of processes that no longer exist; returns how many."""
+        """Frees the reader slots of processes that no longer exist; returns how many.
+
+        Under the writer mutex: if two did this at once, the slower one could free what a living reader has just taken."""
         cdef kn_reader* reader
-        cdef uint32_t index
+        cdef int index, result
+        dead = self._dead_slots()
+        if not dead:
+            return 0
+        with nogil:
+            result = lock(&self.at.writer, RECLAIM_MS)
+        if result < 0:
+            return 0
         freed = 0
+        for index, pid, started in dead:
+            reader = &self.at.readers[index]
+            if kn_load32(&reader.pid) == pid and kn_load64(&reader.started) == started:
+                release_slot(self.at, <uint32_t>index)
+                freed += 1
+        unlock(&self.at.writer)
+        return freed
+
+    def _dead_slots(self) -> list[tuple[int, int, int]]:
+        """(slot, pid, start time) of those whose process is gone; the start time is 0 if it died while it took the slot."""
+        cdef uint32_t index
+        dead = []
         alive: dict[int, int] = {}
         for index in range(kn_load32(&self.at.reader_limit)):
-            reader = &self.at.readers[index]
-            pid = kn_load32(&reader.pid)
-            started = kn_load64(&reader.started)
-            if pid == 0 or started == 0:
+            pid = kn_load32(&self.at.readers[index].pid)
+            started = kn_load64(&self.at.readers[index].started)
+            if pid == 0:
                 continue
             if pid not in alive:
                 alive[pid] = process_started(pid)
-            if alive[pid] != started and kn_load64(&reader.started) == started and kn_load32(&reader.pid) == pid:
-                release_slot(self.at, index)
-                freed += 1
-        return freed
+            if alive[pid] == 0 or (started != 0 and alive[pid] != started):
+                dead.append((index, pid, started))
+        return dead
 
     def close(self) -> None:
+        self._let_go()
+
+    cdef void _let_go(self) noexcept:
+        cdef uint32_t index
         if self.at != NULL:
-            while self.free_slots:
-                release_slot(self.at, <uint32_t>self.free_slots.pop())
+            for index in range(KN_READERS if <uint32_t>getpid() == self.pid else 0):  # a fork's slots are its parent's
+                if self.owned[index]:
+                    release_slot(self.at, index)
             munmap(self.at, sizeof(kn_shared))
             self.at = NULL
         if self.fd >= 0:
-            os.close(self.fd)
+            close(self.fd)
             self.fd = -1
 
     def __dealloc__(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from engine.btree cimport tree_get
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_seek
-from engine.pager cimport pager_close, pager_map, pager_open
+from engine.pager cimport pager_close, pager_map, pager_open, pager_trim
 from engine.checkpoint cimport write_checkpoint
 from engine.core cimport FIRST_ATTRIBUTE, Core, core_close, op_is_sound
 from engine.doorbell cimport Doorbell
@@ -28,18 +28,18 @@ from engine.log cimport log_forget, log_map, log_open, log_prepare, op_at, segme
 from engine.posix cimport ENOENT
 from engine.record cimport encode_record
 from engine.recovery cimport recover
-from engine.shared cimport Coordination, begin_read, publish, read_published
+from engine.shared cimport Coordination, begin_read, lock, publish, read_published, unlock
 from engine.transaction cimport (
     ADVANCE, COMMITTED, CONFLICT, DONE, DUPLICATE, GAP, INSERT, INTRODUCE, NOTHING, REMOVE, REPLICATE_PUT, REPLICATE_REMOVE,
     STALE_NAMES, TOO_LARGE, UPDATE, UPSERT, WITHDRAW, Batch, Intent, Operation, Source, core_commit, core_sync,
 )
-from engine.vfs cimport close_file
+from engine.vfs cimport AT_READ, close_file, failpoint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from engine.errors import (
-    Busy, Closed, Conflict, Corrupt, DiskFull, InvalidKey, InvalidRecord, KennelError, ReadOnlyTable, RootError,
+    Busy, Closed, Conflict, Corrupt, DiskFull, InvalidKey, InvalidName, InvalidRecord, KennelError, ReadOnlyTable, RootError,
 )
 
 CREATED = "__createdtime__"
@@ -49,6 +49,7 @@ OPERATIONS = {"insert": 1, "update": 2, "upsert": 3, "delete": 4, "create_attrib
 OPERATION_NAMES = {code: name for name, code in OPERATIONS.items()}
 cdef enum:
     LOCK_MS = 20000
+    MAX_NAME = 256
 
 cdef dict INTENTS = {"insert": INSERT, "update": UPDATE, "upsert": UPSERT, "delete": REMOVE}
 
@@ -66,6 +67,14 @@ def raise_errno(code: int, what: str) -> None:
     if code == -errno_codes.ENOMEM:
         raise MemoryError
     raise KennelError(f"{what}: {os.strerror(-code)}")
+
+
+cdef bytes _short(str name, str what):
+    """The name as the names tree keeps it."""
+    cdef bytes encoded = name.encode()
+    if len(encoded) > MAX_NAME:
+        raise InvalidName(f"The name of a{'n' if what == 'attribute' else ''} {what} may have {MAX_NAME} bytes, not {len(encoded)}")
+    return encoded
 
 
 cdef class _Encoded:
@@ -122,7 +131,7 @@ cdef class Store:
         self.index_fd = -1
         memset(&self.core, 0, sizeof(Core))
         self.directory, self.doorbell, self.primary_key = directory, doorbell, primary_key
-        self.node_name = node_name.encode()
+        self.node_name = _short(node_name, "node")
         self.core.node_name, self.core.node_name_length = <const char*>self.node_name, <int>len(self.node_name)
         self.core.epoch = epoch
         self.core.timestamps = self.timestamps = timestamps
@@ -150,7 +159,7 @@ cdef class Store:
             if result < 0:
                 raise_errno(result, self.directory)
             if self.shared.fresh:
-                recover(&self.core, self.index_fd, self.directory)
+                recover(&self.core, self.index_fd, self.directory, self.shared.last_kept)
                 self.shared.ready()
             self.shared.share()
             self.closed = False
@@ -193,6 +202,7 @@ cdef class Store:
         slot[0] = self.shared.take_slot()
         begin_read(self.core.shared, slot[0], &self.core.shared.head if at_head or not self.durable_first
                    else &self.core.shared.visible, meta)
+        failpoint(AT_READ)
         cdef int result = pager_map(&self.core.pager, meta.next_pgno)
         if result == 0 and (self.segments_mapped < meta.segno or self.removals != kn_load32(&self.core.shared.removals)):
             result = self.map_segments(meta.segno)
@@ -248,6 +258,8 @@ cdef class Store:
     def local_seq(self) -> int:
         """How many visible transactions this node has originated on this table."""
         cdef kn_meta meta
+        if self.closed:
+            raise Closed(f"{self.directory} is closed")
         read_published(&self.core.shared.visible, &meta)
         return meta.local_seq
 
@@ -255,6 +267,8 @@ cdef class Store:
     def epoch(self) -> int:
         """The epoch that local_seq counts in."""
         cdef kn_meta meta
+        if self.closed:
+            raise Closed(f"{self.directory} is closed")
         read_published(&self.core.shared.visible, &meta)
         return meta.local_epoch if meta.local_epoch else self.core.epoch
 
@@ -383,6 +397,7 @@ cdef class Store:
 
     def _introduce(self, _Encoded encoded, numbers: dict[str, int], fresh: list[str], check_name) -> None:
         for name in fresh:
+            _short(name, "attribute")
             if check_name is not None:
                 check_name(name)
         number = len(self.names) if self.names else FIRST_ATTRIBUTE
@@ -408,10 +423,10 @@ cdef class Store:
             operation.expected_segno, operation.expected_offset = at.place_of(key)
 
     def _commit(self, _Encoded encoded, int operation, user, uint64_t generation, _Origin origin,
-                bint unreplicated=False) -> tuple[int, int]:
+                bint unreplicated=False, bint sync=True) -> tuple[int, int]:
         """Commits and, as `durability` says, syncs: (verdict, version µs)."""
         cdef Batch batch
-        cdef bytes user_name = (user or "").encode()
+        cdef bytes user_name = _short(user or "", "user")
         cdef int verdict, result = 0
         if self.closed:
             raise Closed(f"{self.directory} is closed")
@@ -424,7 +439,7 @@ cdef class Store:
         self.calls += 1
         with nogil:
             verdict = core_commit(&self.core, &batch, LOCK_MS)
-            if self.durable_first and (verdict == COMMITTED or verdict == NOTHING or verdict == DUPLICATE):
+            if sync and self.durable_first and verdict >= 0 and verdict != STALE_NAMES and verdict != TOO_LARGE:
                 result = core_sync(&self.core, batch.txn, LOCK_MS)
         self.calls -= 1
         if verdict < 0 or result < 0:
@@ -432,6 +447,11 @@ cdef class Store:
         if verdict == TOO_LARGE:
             raise InvalidRecord("A record is larger than 16 MiB, or the request larger than 64 MiB, once encoded")
         return verdict, batch.version
+
+    def _settle(self) -> None:
+        """An answer that was read from head leaves when head is on disk."""
+        if self.durable_first:
+            self.sync()
 
     def sync(self) -> None:
         """Makes every commit so far durable and visible."""
@@ -453,6 +473,7 @@ cdef class Store:
         while True:
             self._refresh_names()
             if name in self.numbers:
+                self._settle()
                 return False
             encoded = _Encoded(1)
             self._introduce(encoded, dict(self.numbers), [name], None)
@@ -467,6 +488,7 @@ cdef class Store:
         while True:
             self._refresh_names()
             if name not in self.numbers:
+                self._settle()
                 return False
             encoded = _Encoded(1)
             encoded.add(WITHDRAW, name.encode(), self.numbers[name].to_bytes(4, "little") + bytes(4))
@@ -478,11 +500,12 @@ cdef class Store:
     # ---- replication ----
 
     def apply(self, changes: Sequence, *, origin: bytes, origin_name: str, epoch: int, origin_seq: int,
-              version: int, user: str | None, operation: str) -> str:
+              version: int, user: str | None, operation: str, sync: bool = True) -> str:
         """Applies a transaction of another node exactly once: "applied", "duplicate" or "gap". `changes` are
-        (kind "put"|"delete", key, record | None, version µs, created µs); records hold user attributes."""
+        (kind "put"|"delete", key, record | None, version µs, created µs); records hold user attributes. Without `sync` it is
+        not durable before the next sync."""
         verdict = self._replicate(changes, _Origin(origin, origin_name, epoch, origin_seq, version), user,
-                                  OPERATIONS.get(operation, 0))[0]
+                                  OPERATIONS.get(operation, 0), sync)[0]
         return {DUPLICATE: "duplicate", GAP: "gap"}.get(verdict, "applied")
 
     def merge(self, changes: Sequence, *, origin: bytes, origin_name: str, epoch: int) -> int:
@@ -519,7 +542,7 @@ cdef class Store:
             encoded.add(ADVANCE, b"", None).version = epoch
             verdict, _ = self._commit(encoded, 0, None, self.names_generation, None)
 
-    def _replicate(self, changes, _Origin origin, user, operation) -> tuple[int, object]:
+    def _replicate(self, changes, _Origin origin, user, operation, sync=True) -> tuple[int, object]:
         cdef _Encoded encoded
         cdef Operation* added
         skip = self.skipped
@@ -535,7 +558,7 @@ cdef class Store:
                 body = encode_record(record, numbers, skip) if kind == "put" else None
                 added = encoded.add(REPLICATE_PUT if kind == "put" else REPLICATE_REMOVE, encode_key(key), body)
                 added.version, added.created = version, created
-            verdict, _ = self._commit(encoded, operation, user, generation, origin)
+            verdict, _ = self._commit(encoded, operation, user, generation, origin, False, sync)
             if verdict != STALE_NAMES:
                 return verdict, encoded
             self._refresh_names()
@@ -573,12 +596,16 @@ cdef class Store:
 
     def reclaim_slots(self) -> int:
         """Frees the snapshots of processes that died."""
+        if self.closed:
+            raise Closed(f"{self.directory} is closed")
         return self.shared.reclaim_slots()
 
     def counters(self) -> dict[str, int]:
         """commits and syncs of all processes since the table was first opened on this kernel; pages of the index in use and
         allocated; free pages lost until the next rebuild."""
         cdef kn_meta meta
+        if self.closed:
+            raise Closed(f"{self.directory} is closed")
         read_published(&self.core.shared.head, &meta)
         return {
             "commits": self.core.shared.commits, "syncs": self.core.shared.syncs, "pages": meta.next_pgno,
@@ -601,7 +628,9 @@ cdef class Store:
                 return False
             self.calls += 1
             with nogil:
-                result = write_checkpoint(&self.core, self.index_fd, &meta)
+                result = core_sync(&self.core, meta.txn, LOCK_MS)  # the log first, where durability lets readers ahead of it
+                if result == 0:
+                    result = write_checkpoint(&self.core, self.index_fd, &meta)
             self.calls -= 1
             if result < 0:
                 raise_errno(result, self.directory)
@@ -609,6 +638,25 @@ cdef class Store:
         finally:
             if not self.closed:
                 self.shared.give_slot(slot)
+
+    def trim(self) -> int:
+        """Gives blocks of free pages of the index back to the file system: how many holes that made. For an idle table; only
+        for whoever holds the node's maintenance lock."""
+        cdef int result = 1, holes = 0
+        if self.closed:
+            raise Closed(f"{self.directory} is closed")
+        self.calls += 1
+        with nogil:
+            while result > 0:
+                result = lock(&self.core.shared.writer, LOCK_MS)
+                if result == 0:
+                    result = pager_trim(&self.core.pager)
+                    unlock(&self.core.shared.writer)
+                holes += result if result > 0 else 0
+        self.calls -= 1
+        if result < 0:
+            raise_errno(result, self.directory)
+        return holes
 
     def check(self) -> None:
         """Walks every tree of the visible state and compares every index with the records; Corrupt names what is wrong."""
@@ -626,7 +674,7 @@ cdef class _Origin:
     cdef bytes name
 
     def __cinit__(self, node: bytes, name: str, epoch: int, sequence: int, version: int) -> None:
-        self.name = name.encode()
+        self.name = _short(name, "node")
         memcpy(self.source.node, <const char*>node, 16)
         self.source.epoch, self.source.sequence, self.source.version = epoch, sequence, version
         self.source.name, self.source.name_length = <const char*>self.name, <int>len(self.name)

@@ -6,16 +6,17 @@ later read on the node, in whatever process.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engine import search
 from engine.acceptance import accept, accept_keys, attributes_in
 from engine.catalog import TIMES, Attribute, Catalog, TableDefinition
 from engine.errors import AttributeExists, InvalidName, InvalidRecord, InvalidSearch, KennelError, NoSuchTable
+from engine.expiration import remove_expired_of
 from engine.feed import Feed
 from engine.history import History, Transaction
 from engine.names import check_attributes
@@ -42,6 +43,15 @@ class Sizes:
 
     log_bytes: int
     index_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How many transactions of a log are not told of any more, and the times of the first and the last one (µs)."""
+
+    transactions: int
+    first: int | None = None
+    last: int | None = None
 
 
 class Table:
@@ -71,6 +81,11 @@ class Table:
             raise NoSuchTable(self.schema, self.name)
         return definition
 
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        return self._catalog.directory_of(self.definition)
+
     # --- writing
 
     def insert(self, records: Sequence[Record], *, user: str | None = None) -> WriteResult:
@@ -98,8 +113,10 @@ class Table:
         """Make an attribute known before a record has it. AttributeExists, InvalidName."""
         definition = self.definition
         check_attributes([name])
-        if any(attribute.name == name for attribute in self.attributes()):
+        known = self.attribute_names()
+        if name in known:
             raise AttributeExists(self.schema, self.name, name)
+        _check_number_of_attributes(len(known) + 1)
         if definition.attributes:
             self._redeclare(definition, (*definition.attributes, Attribute(name, indexed=False)))
         elif not self._store.create_attribute(name, user):  # somebody else was first
@@ -149,8 +166,28 @@ class Table:
 
     def transactions(self, after: int = 0, limit: int = 1000) -> list[Transaction]:
         """The log after a sequence number, in the order of commit, each change with the record before it."""
-        with self._reading_log:
-            return self._history.read(after, limit=limit, previous=True)
+        start = self.definition.log_from
+        while True:
+            with self._reading_log:
+                page = self._history.read(after, limit=limit, previous=True)
+            shown = [transaction for transaction in page if transaction.version >= start]
+            if shown or not page:
+                return shown
+            after = page[-1].seq
+
+    def forget_log(self, before: int) -> Forgotten:
+        """Have the log tell nothing of what was written before a time (µs); its room is freed by the upkeep."""
+        start = self.definition.log_from
+        versions: list[int] = []
+        count = after = 0
+        while page := self._read_log(after):
+            found = [transaction.version for transaction in page if start <= transaction.version < before]
+            count += len(found)
+            versions = [min(versions + found), max(versions + found)] if versions or found else []
+            after = page[-1].seq
+        if before > start:
+            self._catalog.redefine(self.definition, log_from=before)
+        return Forgotten(count, *versions)
 
     def get(self, key: Any) -> Record | None:
         with self.view() as view:
@@ -201,12 +238,15 @@ class Table:
             return view.version / 1000 if view.version else None
 
     def sizes(self) -> Sizes:
-        directory = self._catalog.directory_of(self.definition)
-        files = [(path.suffix, path.stat().st_size) for path in directory.iterdir()]
+        files = [(path.suffix, path.stat().st_size) for path in self.directory.iterdir()]
         return Sizes(
             log_bytes=sum(size for suffix, size in files if suffix == ".log"),
             index_bytes=sum(size for suffix, size in files if suffix == ".kbt"),
         )
+
+    def counters(self) -> dict[str, int]:
+        """How its files are used: see Store.counters."""
+        return self._store.counters()
 
     # --- inside
 
@@ -229,8 +269,7 @@ class Table:
         known = {self.primary_key, *TIMES, *self._store.attribute_names()}
         new = [name for name in attributes_in(records) if name not in known]
         check_attributes(new)
-        if len(known) + len(new) > MAX_ATTRIBUTES:
-            raise InvalidRecord(f"a table cannot have more than {MAX_ATTRIBUTES} attributes")
+        _check_number_of_attributes(len(known) + len(new))
 
     def _commit(
         self,
@@ -241,8 +280,11 @@ class Table:
         check_name: Callable[[str], None] | None = None,
         replicated: bool = True,
     ) -> WriteResult:
-        store, snapshot = self._live_store(), None if at is None else at.snapshot
+        definition, store, snapshot = self.definition, self._store, None if at is None else at.snapshot
         try:
+            if definition.expiration is not None:
+                wanted = what if kind == "delete" else [record[self.primary_key] for record in what]
+                remove_expired_of(definition, store, wanted)
             written, skipped, version = store.write(
                 kind, what, user=user, at=snapshot, check_name=check_name, replicated=replicated
             )
@@ -256,14 +298,17 @@ class Table:
         if self.id not in self._catalog.listing().by_id:
             raise NoSuchTable(self.schema, self.name) from error
 
-    def _live_store(self) -> Store:
-        """The files of the table while the catalog knows it; a dropped one must not take writes."""
-        if self.id not in self._catalog.listing().by_id:
-            raise NoSuchTable(self.schema, self.name)
-        return self._store
+    def _read_log(self, after: int) -> list[Transaction]:
+        with self._reading_log:
+            return self._history.read(after)
 
     def _redeclare(self, definition: TableDefinition, attributes: tuple[Attribute, ...]) -> None:
-        self._catalog.redefine(dataclasses.replace(definition, attributes=attributes))
+        self._catalog.redefine(definition, attributes=attributes)
+
+
+def _check_number_of_attributes(number: int) -> None:
+    if number > MAX_ATTRIBUTES:
+        raise InvalidRecord(f"a table cannot have more than {MAX_ATTRIBUTES} attributes")
 
 
 def _closing_after(found: Iterator[Record], view: View) -> Iterator[Record]:

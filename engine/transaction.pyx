@@ -15,15 +15,16 @@ from engine.pager cimport Txn, pager_map, return_spares, txn_begin, txn_end
 from engine.core cimport Core, big16, big32, locate, op_body, op_length
 from engine.layout cimport (
     KN_ATTRIBUTE, KN_DELETE, KN_DROP_ATTRIBUTE, KN_MARK, KN_ORIGIN, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, KN_USER,
-    kn_add32, kn_add64, kn_crc32c, kn_frame, kn_futex_wait, kn_futex_wake, kn_load32, kn_load64, kn_locator, kn_meta, kn_op, kn_store32,
+    kn_add32, kn_add64, kn_crc32c, kn_frame, kn_futex_wait, kn_futex_wake, kn_load32, kn_load64, kn_locator, kn_meta, kn_op,
+    kn_segment, kn_store32,
     kn_store64, kn_tombstone,
 )
 from engine.log cimport (
-    MAX_FRAME, SEGMENTS, log_activate, log_map, log_prepare, log_sync, log_write, segment_header, segment_size,
+    MAX_FRAME, SEGMENTS, has_header, is_compacted, log_activate, log_blot, log_map, log_prepare, log_sync, log_write, segment_header, segment_size,
 )
 from engine.posix cimport EIO, ENOMEM, EROFS, ETIMEDOUT
 from engine.record cimport MAX_RECORD, record_merge, record_merge_bound
-from engine.shared cimport lock, publish, read_published, try_lock, unlock
+from engine.shared cimport lock, publish, read_published, try_lock, turn_slot, unlock, write_slot
 from engine.vfs cimport (
     AT_COMPOSED, AT_HALF_WRITTEN, AT_LOCKED, AT_PUBLISHED, AT_ROLL, AT_SLOT, AT_SYNC, AT_SYNCED, AT_SYNC_LOCKED, AT_UNLOCKED,
     AT_VISIBLE, AT_WRITTEN, failpoint, now_microseconds,
@@ -86,7 +87,7 @@ cdef int _append(Core* core, Txn* txn, uint8_t kind, const uint8_t* key, uint32_
 
 cdef int _compose_put(Core* core, Txn* txn, Operation* operation, bint merge, uint16_t origin, uint64_t version, uint64_t created,
                       const kn_locator* place) noexcept nogil:
-    """Appends the record after the change; place is of the record before it, or NULL."""
+    """Appends the record after the change; place is of the record before it, or NULL. A Verdict, or a negative errno."""
     cdef const kn_op* old = NULL
     cdef kn_op* op
     cdef uint8_t* body
@@ -173,6 +174,9 @@ cdef int _judge(Core* core, Txn* txn, Batch* batch, Operation* operation, uint16
         return _append(core, txn, KN_ATTRIBUTE if operation.intent == INTRODUCE else KN_DROP_ATTRIBUTE, operation.key,
                        operation.key_length, operation.body, operation.body_length, 0, 0)
     if operation.intent == ADVANCE:
+        if origin != 0 and operation.version <= _applied_of(core, txn, origin):
+            operation.outcome = SKIPPED
+            return 0
         return _append(core, txn, KN_MARK, NULL, 0, NULL, 0, origin, operation.version)
     found = tree_get(&core.pager, &txn.meta.primary, operation.key, operation.key_length)
     if found != NULL:
@@ -256,12 +260,23 @@ cdef int _number_of(Core* core, Txn* txn, uint8_t kind, const uint8_t* identity,
     return _append(core, txn, KN_USER if kind == b'U' else KN_ORIGIN, key + 1, identity_length + name_length, &fresh, 4, 0, 0)
 
 
-cdef int _introduce_source(Core* core, Txn* txn, Batch* batch, uint16_t* origin) noexcept nogil:
-    """The number of the batch's origin, and whether it is its turn: a Verdict."""
-    cdef uint8_t identity[20]
+cdef uint64_t _applied_of(Core* core, Txn* txn, uint16_t origin) noexcept nogil:
+    """The last transaction of this origin that counts as applied."""
     cdef uint8_t key[3]
     cdef uint64_t applied = 0
     cdef const uint8_t* found
+    key[0] = b'M'
+    big16(key + 1, origin)
+    found = tree_get(&core.pager, &txn.meta.names, key, 3)
+    if found != NULL:
+        memcpy(&applied, found, 8)
+    return applied
+
+
+cdef int _introduce_source(Core* core, Txn* txn, Batch* batch, uint16_t* origin) noexcept nogil:
+    """The number of the batch's origin, and whether it is its turn: a Verdict."""
+    cdef uint8_t identity[20]
+    cdef uint64_t applied
     cdef int result
     memcpy(identity, batch.source.node, 16)
     big32(identity + 16, batch.source.epoch)
@@ -269,11 +284,7 @@ cdef int _introduce_source(Core* core, Txn* txn, Batch* batch, uint16_t* origin)
                         txn.meta.next_origin, origin)
     if result != 0 or batch.source.sequence == 0:
         return result
-    key[0] = b'M'
-    big16(key + 1, origin[0])
-    found = tree_get(&core.pager, &txn.meta.names, key, 3)
-    if found != NULL:
-        memcpy(&applied, found, 8)
+    applied = _applied_of(core, txn, origin[0])
     if batch.source.sequence <= applied:
         return DUPLICATE
     return COMMITTED if batch.source.sequence == applied + 1 else GAP
@@ -355,6 +366,20 @@ cdef int _write_frame(Core* core, Txn* txn) noexcept nogil:
     return result
 
 
+cdef int _clear_the_way(Core* core, const kn_meta* start, uint32_t segno) noexcept nogil:
+    """What writers that died or failed have left between the end of the log and this new segment: the head of a frame at the
+    end of the old one, and segments that came into use but never into the log. Their frames have numbers that the log gives
+    anew; so replay and readers of the log must not find them."""
+    cdef uint32_t between
+    cdef int result = 0
+    if start.segno > 0:
+        result = log_blot(&core.log, start.segno, start.log_end, sizeof(kn_frame))
+    for between in range(start.segno + 1, segno):
+        if result == 0 and log_map(&core.log, between) == 0 and has_header(&core.log, between) and not is_compacted(&core.log, between):
+            result = log_blot(&core.log, between, 0, sizeof(kn_segment))
+    return result
+
+
 cdef int _roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
     """Brings the next segment into use, large enough for a frame of `room` bytes."""
     cdef uint32_t segno = 0
@@ -373,6 +398,8 @@ cdef int _roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
         if result == 0 and core.log.size[segno] >= KN_SEGMENT_HEADER + room + 8:
             break
     if result == 0:
+        result = _clear_the_way(core, start, segno)
+    if result == 0:
         result = log_activate(&core.log, segno, start.seq + 1, now_microseconds() * 2654435761u + segno)
     if result == 0:
         kn_add64(&core.shared.log_bytes, core.log.size[segno])
@@ -381,8 +408,9 @@ cdef int _roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
 
 
 cdef void _publish_head(Core* core, const kn_meta* meta) noexcept nogil:
+    write_slot(&core.shared.head, meta)
     failpoint(AT_SLOT)
-    publish(&core.shared.head, meta)
+    turn_slot(&core.shared.head)
     failpoint(AT_PUBLISHED)
 
 
@@ -452,7 +480,7 @@ cdef int _sync_locked(Core* core) noexcept nogil:
         result = log_sync(&core.log, visible.segno if visible.segno else 1, candidate.segno)
     if result < 0:
         kn_store32(&core.shared.poisoned, <uint32_t>-result)
-        return result
+        return -EROFS
     failpoint(AT_SYNCED)
     publish(&core.shared.visible, &candidate)
     kn_store64(&core.shared.synced_txn, candidate.txn)

@@ -19,6 +19,9 @@ cdef enum Failpoint:
     AT_ROLL             # a new log segment is about to be used
     AT_GROW             # the index file is about to grow
     AT_CHECKPOINT       # pages are on disk, the checkpoint slot is not
+    AT_PREPARED         # a new segment is complete under an unfinished name
+    AT_ACTIVATED        # the header of a new segment is written, nothing else in it
+    AT_SLOT_WRITTEN     # a checkpoint slot is on disk, nobody knows of it
     FAILPOINTS
 
 
@@ -29,8 +32,10 @@ cdef int write_at(int fd, const void* data, size_t size, uint64_t offset) noexce
 cdef int data_sync(int fd) noexcept nogil
 cdef int file_sync(int fd) noexcept nogil
 cdef int allocate(int fd, uint64_t offset, uint64_t length) noexcept nogil
+cdef int punch(int fd, uint64_t offset, uint64_t length) noexcept nogil
 cdef int memory_sync(void* address, size_t length) noexcept nogil
 cdef int sync_directory(const char* path) noexcept nogil
+cdef int remove_file(const char* path) noexcept nogil
 cdef int rename_file(const char* old, const char* new) noexcept nogil
 cdef int file_size(int fd, uint64_t* size) noexcept nogil
 cdef uint64_t now_microseconds() noexcept nogil

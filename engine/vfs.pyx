@@ -17,12 +17,12 @@ files are not in it; what has to survive them is on the log.
 import os
 
 from engine.posix cimport (
-    CLOCK_REALTIME, EINTR, MAP_FAILED, MAP_SHARED, MS_SYNC, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_RDWR, PROT_READ, PROT_WRITE,
-    SIGKILL, clock_gettime, close, errno, fdatasync, fstat, fsync, iovec, mmap, msync, open as open_call, posix_fallocate, pwrite,
+    CLOCK_REALTIME, EINTR, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MAP_FAILED, MAP_SHARED, MS_SYNC, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_RDWR, PROT_READ, PROT_WRITE,
+    SIGKILL, clock_gettime, close, errno, fallocate, fdatasync, fstat, fsync, iovec, mmap, msync, open as open_call, posix_fallocate, pwrite,
     raise_signal, stat_result, timespec, usleep, writev,
 )
 from engine.layout cimport kn_add32, kn_add64, kn_load32
-from libc.stdio cimport rename
+from libc.stdio cimport remove, rename
 from libc.string cimport memcpy, strlen
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -39,7 +39,7 @@ cdef Setting* settings = NULL
 
 FAILPOINT_NAMES = (
     "locked", "composed", "half_written", "written", "slot", "published", "unlocked", "sync_locked", "sync", "synced",
-    "visible", "read", "roll", "grow", "checkpoint",
+    "visible", "read", "roll", "grow", "checkpoint", "prepared", "activated", "slot_written",
 )
 
 
@@ -170,6 +170,11 @@ cdef int allocate(int fd, uint64_t offset, uint64_t length) noexcept nogil:
     return -posix_fallocate(fd, offset, length)
 
 
+cdef int punch(int fd, uint64_t offset, uint64_t length) noexcept nogil:
+    """Gives the blocks back; the range reads as zeros and the file keeps its size."""
+    return -errno if fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) < 0 else 0
+
+
 cdef int memory_sync(void* address, size_t length) noexcept nogil:
     return -errno if msync(address, length, MS_SYNC) < 0 else 0
 
@@ -183,6 +188,10 @@ cdef int sync_directory(const char* path) noexcept nogil:
         _trace(c"D", fd, 0, path, strlen(path))
     close_file(fd)
     return result
+
+
+cdef int remove_file(const char* path) noexcept nogil:
+    return -errno if remove(path) < 0 else 0
 
 
 cdef int rename_file(const char* old, const char* new) noexcept nogil:

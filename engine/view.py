@@ -5,7 +5,7 @@ record with the attribute, one entry in the main region (`keys.EVERYTHING`; arra
 texts), and for arrays one more per scalar element in the region that only `keys.elements(bounds)` reaches. The index of
 the primary key has every record. Equal values are ordered by primary key.
 
-Iterators need the view open; a view sees nothing of later writes.
+Iterators need the view open; a view sees nothing of later writes, nor of records that had expired when it was opened.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.catalog import TIMES, TableDefinition
 from engine.errors import InvalidSearch
+from engine.expiration import LiveView, expired
 from engine.keys import EVERYTHING, Bounds
 from engine.store import StoreView
 
@@ -22,7 +23,7 @@ from engine.store import StoreView
 class View:
     """Reads of one table at one point; a context manager that lets go of the snapshot at its end."""
 
-    __slots__ = ("_indexed", "definition", "name", "primary_key", "schema", "snapshot")
+    __slots__ = ("_indexed", "_reads", "definition", "name", "primary_key", "schema", "snapshot")
 
     def __init__(self, definition: TableDefinition, snapshot: StoreView) -> None:
         self.definition = definition
@@ -31,6 +32,10 @@ class View:
         self.primary_key = definition.primary_key
         self._indexed = definition.indexed
         self.snapshot = snapshot
+        gone = expired(definition)
+        self._reads: StoreView | LiveView = (
+            snapshot if gone is None else LiveView(snapshot, definition.primary_key, gone)
+        )
 
     def __enter__(self) -> View:
         return self
@@ -62,15 +67,15 @@ class View:
         return self._indexed is None or attribute in self._indexed
 
     def count(self) -> int:
-        return self.snapshot.count()
+        return self._reads.count()
 
     def get(self, key: Any, columns: Sequence[str] | None = None) -> dict[str, Any] | None:
         """The record of a primary key, or these columns of it."""
-        return self.snapshot.get(key, columns)
+        return self._reads.get(key, columns)
 
     def get_many(self, keys: Iterable[Any], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The records of these keys in this order; unknown keys are left out."""
-        return self.snapshot.get_many(keys, columns)
+        return self._reads.get_many(keys, columns)
 
     def scan(
         self,
@@ -84,7 +89,7 @@ class View:
     ) -> Iterator[dict[str, Any]]:
         """Records in the order of an index. Skipping `offset` entries costs no more than finding one."""
         self._need_index(attribute)
-        return self.snapshot.scan(attribute, bounds, reverse=reverse, offset=offset, limit=limit, columns=columns)
+        return self._reads.scan(attribute, bounds, reverse=reverse, offset=offset, limit=limit, columns=columns)
 
     def tuples(
         self,
@@ -98,30 +103,30 @@ class View:
     ) -> Iterator[tuple[Any, ...]]:
         """The same as tuples: the values of `columns` in their order, None where absent."""
         self._need_index(attribute)
-        return self.snapshot.tuples(attribute, bounds, columns, reverse=reverse, offset=offset, limit=limit)
+        return self._reads.tuples(attribute, bounds, columns, reverse=reverse, offset=offset, limit=limit)
 
     def keys(
         self, attribute: str, bounds: Bounds, *, reverse: bool = False, offset: int = 0, limit: int | None = None
     ) -> Iterator[Any]:
         """Primary keys in the order of an index; no record is read."""
         self._need_index(attribute)
-        return self.snapshot.keys(attribute, bounds, reverse=reverse, offset=offset, limit=limit)
+        return self._reads.keys(attribute, bounds, reverse=reverse, offset=offset, limit=limit)
 
     def entries(self, attribute: str, bounds: Bounds, *, reverse: bool = False) -> Iterator[tuple[Any, Any]]:
         """(value, primary key) in the order of an index; the value is keys.CUT or keys.COMPOSITE where the index does
         not hold it in full. No record is read."""
         self._need_index(attribute)
-        return self.snapshot.entries(attribute, bounds, reverse=reverse)
+        return self._reads.entries(attribute, bounds, reverse=reverse)
 
     def count_in(self, attribute: str, bounds: Bounds) -> int:
         """How many entries an index has within bounds, from the counts in its branches."""
         self._need_index(attribute)
-        return self.snapshot.count_in(attribute, bounds)
+        return self._reads.count_in(attribute, bounds)
 
     def distinct(self, attribute: str, bounds: Bounds) -> Iterator[tuple[Any, int]]:
         """(value, number of records) in order, jumping from value to value; cut texts are resolved by the records."""
         self._need_index(attribute)
-        return self.snapshot.distinct(attribute, bounds)
+        return self._reads.distinct(attribute, bounds)
 
     def _need_index(self, attribute: str) -> None:
         if self._indexed is not None and attribute not in self._indexed:

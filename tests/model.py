@@ -59,6 +59,10 @@ class Table:
             (written if known else skipped).append(key)
         return written, skipped
 
+    def expire(self, version: int) -> None:
+        """What was last written at this version (µs) or before is gone."""
+        self.rows = {key: row for key, row in self.rows.items() if row["__updatedtime__"] > version / 1000}
+
     def drop_attribute(self, name: str) -> None:
         if name in self.attributes:
             self.attributes.remove(name)
@@ -85,7 +89,7 @@ class Table:
             if self.declared is None:
                 row.setdefault("__createdtime__", canonical(version / 1000))
                 row["__updatedtime__"] = canonical(version / 1000)
-        if written and self.declared is None:
+        if self.declared is None and written:
             self.attributes += dict.fromkeys(
                 name for record in records for name in record if name not in (*self.attributes, *TIMES)
             )

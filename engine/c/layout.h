@@ -52,7 +52,8 @@ typedef struct {
     kn_tree names;      /* attributes, users, origins, applied vector: transaction.pyx */
     kn_tree directory;  /* attribute number u32 big endian -> kn_tree */
     uint64_t young_head, young_tail, old_head, old_tail; /* free-page ring positions */
-    uint64_t leaked;    /* pages that no ring had room for; found again by the next tree walk */
+    uint32_t spill, reserved2; /* top of the chain of pages that keep free pages which no ring had room for; 0 = none */
+    uint64_t leaked;    /* free pages lost for want of memory; found again by the next tree walk */
 } kn_meta;
 
 typedef struct {
@@ -122,9 +123,17 @@ typedef struct { /* followed by the key and the body */
 #define KN_IDLE UINT64_MAX
 
 typedef struct {
-    uint32_t pgno, reserved;
+    uint32_t pgno, hole; /* hole: its blocks were given back to the file system */
     uint64_t born, freed;
 } kn_free_page;
+
+#define KN_SPILL 168 /* free pages in a page of the chain */
+
+typedef struct { /* a page of the chain */
+    kn_page page;
+    uint32_t next, count;
+    kn_free_page entry[KN_SPILL];
+} kn_spill;
 
 typedef struct {
     uint64_t txn; /* oldest transaction that this reader needs; KN_IDLE when it reads nothing */
@@ -156,6 +165,7 @@ typedef struct {
     uint64_t commits, syncs; /* counters */
     uint32_t sync_word;      /* futex: moves when a sync has ended */
     uint32_t checkpoint_page; /* which of the two slots holds it */
+    uint32_t index_failed;    /* errno of the sync of index.kbt that failed: no more checkpoints */
     uint64_t appended, checkpoint_appended; /* bytes of log since recovery; and when the checkpoint was made */
     uint64_t log_bytes;       /* size of all segments */
     uint32_t next_segno;      /* segment number never used before */
@@ -171,9 +181,10 @@ typedef struct { /* <root>/node.shm: one word that moves with every commit on th
 
 _Static_assert(sizeof(kn_page) == 32, "page header");
 _Static_assert(sizeof(kn_tree) == 16, "tree");
-_Static_assert(sizeof(kn_meta) == 176, "meta");
+_Static_assert(sizeof(kn_meta) == 184, "meta");
 _Static_assert(sizeof(kn_frame) == 56, "frame header");
 _Static_assert(sizeof(kn_op) == 40, "operation header");
+_Static_assert(sizeof(kn_spill) <= KN_PAGE_SIZE, "spill page");
 _Static_assert(sizeof(kn_reader) == 64, "reader slot");
 
 #endif

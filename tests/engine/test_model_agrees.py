@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 import engine
-from engine import keys
+from engine import expiration, keys
 from engine.keys import Bounds
 from engine.search import search_conditions
 from tests import model
 
 MEMORY = Path("/dev/shm")  # where syncing costs nothing: a history has many writes, and is replayed often to shrink it
+CLOCK = expiration.clock
 LONG = "x" * 393 + "\0"
 TEXTS = st.one_of(
     st.sampled_from(["", "a", "ab", "b", "a\0", "a\0b", "é", "😀", LONG, LONG + "a", LONG + "ab", LONG + "\0"]),
@@ -40,7 +41,8 @@ KEYS = st.one_of(
     st.lists(st.sampled_from([1, "a"]), min_size=1),
 )
 ATTRIBUTES = ["a", "b", "c", "dé"]
-TABLES = {"plain": "id", "other": "the key", "declared": "id"}
+TABLES = {"plain": "id", "other": "the key", "declared": "id", "fleeting": "id"}
+EXPIRATION = 60  # seconds, of the fleeting table: on a clock that stands still until a rule moves it
 DECLARED = {"a": True, "b": False, "c": True, "dé": True}
 RECORDS = st.lists(
     st.tuples(KEYS, st.dictionaries(st.sampled_from(ATTRIBUTES), VALUES, max_size=4)), min_size=1, max_size=5
@@ -72,6 +74,9 @@ class EngineAndModel(RuleBasedStateMachine):
     def start(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="kennel-model-", dir=MEMORY if MEMORY.is_dir() else None))
         self.node = engine.open_node(self.root)
+        self.versions = [0]
+        self.expired = 0
+        expiration.clock = lambda: self.expired + EXPIRATION * 1_000_000
         self.model: dict[str, model.Table] = {}
         for name in TABLES:
             self._create(name)
@@ -81,13 +86,15 @@ class EngineAndModel(RuleBasedStateMachine):
             with self.node.table("dev", name).view() as view:
                 view.snapshot.check()
         self.node.close()
+        expiration.clock = CLOCK
         shutil.rmtree(self.root)
 
     def _create(self, name: str) -> None:
         declared = None
         if name == "declared":
             declared = [engine.Attribute(attribute, indexed=indexed) for attribute, indexed in DECLARED.items()]
-        self.node.create_table("dev", name, TABLES[name], attributes=declared or ())
+        seconds = EXPIRATION if name == "fleeting" else None
+        self.node.create_table("dev", name, TABLES[name], attributes=declared or (), expiration=seconds)
         self.model[name] = model.Table(name, TABLES[name], DECLARED if declared else None)
 
     # --- writes
@@ -97,6 +104,7 @@ class EngineAndModel(RuleBasedStateMachine):
         rows = [{TABLES[table]: key, **values} for key, values in records]
         result = getattr(self.node.table("dev", table), kind)(rows)
         assert (result.written, result.skipped) == getattr(self.model[table], kind)(rows, result.version)
+        self.versions.append(result.version)
         if result.written:
             assert self.node.table("dev", table).last_updated() == result.version / 1000
 
@@ -104,6 +112,15 @@ class EngineAndModel(RuleBasedStateMachine):
     def delete(self, table: str, listed: list[Any]) -> None:
         result = self.node.table("dev", table).delete(listed)
         assert (result.written, result.skipped) == self.model[table].delete(listed)
+
+    @rule(share=st.floats(0, 1))
+    def let_expire(self, share: float) -> None:
+        self.expired = max(self.expired, self.versions[int(share * (len(self.versions) - 1))])
+        self.model["fleeting"].expire(self.expired)
+
+    @rule()
+    def look_after(self) -> None:
+        self.node.maintain()
 
     @rule(table=st.sampled_from(["plain", "other"]), name=st.sampled_from(ATTRIBUTES))
     def create_attribute(self, table: str, name: str) -> None:

@@ -1,0 +1,57 @@
+"""A table that several processes work on, and failpoints in them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from failpoints import Failpoints
+from hands import Hand
+
+from engine.store import Store
+
+MEMORY = Path("/dev/shm")
+
+
+class Bench:
+    """One table and the processes at it."""
+
+    def __init__(self, root: Path) -> None:
+        self.directory = root / "table"
+        self.table_id = uuid.uuid4().bytes
+        self.failpoints = Failpoints(root / "failpoints")
+        self._hands: list[Hand] = []
+        Store.create(str(self.directory), self.table_id)
+
+    def hand(self, **options: Any) -> Hand:
+        """A process that opens the table with what it is first asked to do."""
+        hand = Hand(self.directory, self.table_id, self.failpoints.environment, **options)
+        self._hands.append(hand)
+        return hand
+
+    def kill_all(self) -> None:
+        for hand in self._hands:
+            hand.close()
+        self._hands = []
+
+    def recovered(self, *, from_the_log: bool = True) -> Hand:
+        """A process that has to recover the table, after the end of all others."""
+        self.kill_all()
+        (self.directory / "shared.shm").unlink()
+        if from_the_log:
+            (self.directory / "index.kbt").unlink()
+        return self.hand()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    root = Path(tempfile.mkdtemp(prefix="kennel-bench-", dir=MEMORY if MEMORY.is_dir() else None))
+    made = Bench(root)
+    yield made
+    made.kill_all()
+    shutil.rmtree(root)
