@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from engine import backup
 from engine.catalog import PROTECTED, SYSTEM, SYSTEM_TABLES, Attribute, Catalog, TableDefinition, locked
 from engine.configuration import Configuration
 from engine.doorbell import Doorbell
@@ -194,6 +195,7 @@ class Node:
         """One round of upkeep: what crashes left behind goes, tables are checkpointed and compacted where it is due."""
         with locked(self.root):
             self._catalog.sweep()
+            backup.sweep(self.root)
         self._forget_dropped()
         definitions = self._catalog.listing().by_id
         self.maintenance.forget(set(definitions))
@@ -241,6 +243,7 @@ class Node:
                 timestamps=definition.has_times,
                 indexed=definition.indexed,
                 doorbell=self._doorbell,
+                label=f"Table '{definition.schema}.{definition.name}'",
             )
         except (KennelError, OSError) as error:
             if definition.id not in self._catalog.listing().by_id:

@@ -7,11 +7,13 @@ view is closed, and writers, compaction and even dropping the table go on undist
 grows. What of the last segment came later is left out when it is read. The indexes are not in a backup, they are made
 again from the log.
 
-Held segments lie in `backup/`; a lock tells those that somebody still reads from those that a killed process has left.
+Held segments lie in `backup/`; a lock tells those that somebody still reads from those that a killed process has
+left, which the upkeep removes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -20,7 +22,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from engine.archive import CHUNK, HEAD, Contents, TableContents, Writer
 from engine.catalog import SYSTEM, TableDefinition, locked
@@ -120,7 +122,6 @@ class _Holding:
         try:
             with locked(root):
                 parent.mkdir(mode=0o700, exist_ok=True)
-                _sweep(parent)
                 self.path.mkdir(mode=0o700)
                 self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -153,14 +154,17 @@ class _Holding:
                     raise failure(target, error) from error
 
 
-def _sweep(parent: Path) -> None:
-    """Remove what killed processes held."""
-    for left in parent.glob(f"{HOLDING}*"):
-        descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sweep(root: Path) -> None:
+    """Remove what killed processes held. Needs the node's lock, or one that is just made could be taken for such."""
+    for left in (root / "backup").glob(f"{HOLDING}*"):
+        try:
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # a backup has come to its end
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)
-        except BlockingIOError:
+        except BlockingIOError:  # somebody reads it
             continue
         finally:
             os.close(descriptor)
@@ -187,9 +191,15 @@ def _archive(
     for table in tables:
         yield from _log(writer, table)
     for path in files:
-        content = path.read_bytes()
-        yield from writer.member(f"files/{path.relative_to(root)}", len(content), [content])
+        yield from _file(writer, f"files/{path.relative_to(root)}", path)
     yield from writer.end()
+
+
+def _file(writer: Writer, name: str, path: Path) -> Iterator[bytes]:
+    """A file as it is now; one that was removed since the start is left out."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        yield from writer.member(name, size, _bytes_of(file, size))
 
 
 def _log(writer: Writer, table: HeldTable) -> Iterator[bytes]:
@@ -206,7 +216,8 @@ def _log(writer: Writer, table: HeldTable) -> Iterator[bytes]:
                 )
             found = extent(path, segment.size, seq=table.seq)
             size, reached = found.end, found.last_seq
-        yield from writer.member(f"tables/{table.definition.id}/{path.name}", size, _bytes_of(path, size))
+        with path.open("rb") as file:
+            yield from writer.member(f"tables/{table.definition.id}/{path.name}", size, _bytes_of(file, size))
     if reached != table.seq:
         raise Corrupt(f"{_named(table)}: the log ends with transaction {reached} and not {table.seq}")
 
@@ -215,12 +226,11 @@ def _named(table: HeldTable) -> str:
     return f"Table '{table.definition.schema}.{table.definition.name}' is damaged"
 
 
-def _bytes_of(path: Path, size: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while size > 0:
-            chunk = file.read(min(size, CHUNK))
-            size -= len(chunk)
-            yield chunk
+def _bytes_of(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The first `size` bytes; fewer only of a file that was cut meanwhile."""
+    while size > 0 and (chunk := file.read(min(size, CHUNK))):
+        size -= len(chunk)
+        yield chunk
 
 
 def _node_files(root: Path) -> list[Path]:

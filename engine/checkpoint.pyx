@@ -21,6 +21,7 @@ from engine.layout cimport (
 )
 from engine.posix cimport EIO, ENOMEM, errno, fstat, pread, stat_result
 from engine.core cimport Core
+from engine.transaction cimport core_sync
 from engine.vfs cimport AT_CHECKPOINT, AT_SLOT_WRITTEN, data_sync, failpoint, memory_sync, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -28,6 +29,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 cdef enum:
     CHUNK_PAGES = 16384
+    SYNC_MS = 20000
 
 cdef char* MAGIC = b"KNCP"
 
@@ -45,6 +47,9 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
     cdef uint64_t appended = core.shared.appended
     if core.shared.index_failed:
         return -EIO
+    result = core_sync(core, meta.txn, SYNC_MS)     # durability "interval" lets readers run ahead of the log
+    if result < 0:
+        return result
     if core.shared.pending_checkpoint:
         result = _find_unfinished(core, index_fd)
         if result < 0:

@@ -23,7 +23,7 @@ from engine.core cimport Core, locate, op_is_sound, op_key, op_length
 from engine.cursor cimport Cursor, cursor_next, cursor_seek, cursor_value
 from engine.btree cimport tree_delete, tree_get, tree_insert
 from engine.layout cimport (
-    KN_COMPACTED, KN_DELETE, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, kn_add32, kn_crc32c, kn_frame, kn_load32, kn_locator,
+    KN_COMPACTED, KN_DELETE, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, kn_add32, kn_add64, kn_crc32c, kn_frame, kn_load32, kn_locator,
     kn_meta, kn_op, kn_segment, kn_tombstone, kn_tree,
 )
 from engine.log cimport SEGMENTS, log_install, log_map, op_at, segment_header
@@ -33,8 +33,8 @@ from engine.segments cimport list_segments
 from engine.shared cimport lock, oldest_reader, publish, read_published, unlock
 from engine.store cimport Store
 from engine.transaction cimport core_sync
-from engine.vfs cimport now_microseconds
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from engine.vfs cimport AT_ADOPTED, AT_ANCHORED, AT_GATHERED, AT_REMOVED, failpoint, now_microseconds
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -90,7 +90,7 @@ cdef dict _live_bytes(Store store, const kn_meta* meta):
             if result == 0:
                 result = _count_live(&store.core, &meta.tombstones, False, live)
         if result < 0:
-            raise Corrupt(f"{store.directory}: an index points to a segment that cannot be")
+            raise Corrupt(f"{store.label}: an index points to a segment that cannot be")
         return {segno: live[segno] for segno in range(1, highest)}
     finally:
         free(live)
@@ -245,11 +245,16 @@ cdef uint32_t _write_compacted(Store store, const kn_meta* meta, run, following,
         header.first_seq, header.last_seq = run[0].first_seq, last_seqs[count - 1]
         header.salt, header.created = now_microseconds() * 2654435761u + segno, run[count - 1].created
         with nogil:
-            result = _gather(&store.core, meta, segnos, last_seqs, count, <uint32_t>header.salt, oldest, forget_before, gathered)
+            # What makes an old version superfluous must itself be on disk: durability "interval" lets readers run ahead.
+            result = core_sync(&store.core, meta.txn, LOCK_MS)
+            if result == 0:
+                result = _gather(&store.core, meta, segnos, last_seqs, count, <uint32_t>header.salt, oldest, forget_before, gathered)
             if result == 0:
                 result = log_install(&store.core.log, segno, &header, gathered.at, gathered.used)
+            if result == 0:
+                result = failpoint(AT_GATHERED)
         if result < 0:
-            raise_errno(result, f"{store.directory}: compaction of segments {[s.segno for s in run]}")
+            raise_errno(result, f"{store.label}: compaction of segments {[s.segno for s in run]}")
         return segno
     finally:
         if gathered != NULL:
@@ -341,6 +346,7 @@ cdef int _adopt_batch(Core* core, uint32_t segno, uint32_t* offset, uint32_t end
     if result == 0:
         return_spares(&txn)
         publish(&core.shared.head, &txn.meta)
+        failpoint(AT_ADOPTED)
     txn_end(&txn)
     unlock(&core.shared.writer)
     return result
@@ -355,7 +361,7 @@ cdef int _walk(Store store, uint32_t segno, uint64_t last_seq, const uint8_t* ol
             with nogil:
                 result = _adopt_batch(&store.core, segno, &offset, end, old, forget)
     if result < 0:
-        raise_errno(result, f"{store.directory}: compaction into segment {segno:06}.log")
+        raise_errno(result, f"{store.label}: compaction into segment {segno:06}.log")
     return 0
 
 
@@ -374,7 +380,7 @@ cdef int _anchor(Store store) except -1:
                 with nogil:
                     result = write_checkpoint(&store.core, store.index_fd, &meta)
         if result < 0:
-            raise_errno(result, f"{store.directory}: checkpoint after a compaction")
+            raise_errno(result, f"{store.label}: checkpoint after a compaction")
     finally:
         store.shared.give_slot(slot)
     return 0
@@ -404,6 +410,7 @@ def finish(Store store) -> int:
     finally:
         free(old)
     _anchor(store)
+    failpoint(AT_ANCHORED)
     read_published(&store.core.shared.head, &head)
     store.awaited = (replaced, head.txn)
     return _remove_when_unread(store)
@@ -431,9 +438,10 @@ def _remove_when_unread(Store store) -> int:
     store.awaited = None
     for segment in segments:
         os.unlink(os.path.join(store.directory, f"{segment.segno:06}.log"))
+        failpoint(AT_REMOVED)
     kn_add32(&store.core.shared.removals, 1)
     size = sum(segment.size for segment in segments)
-    store.core.shared.log_bytes -= size
+    kn_add64(&store.core.shared.log_bytes, <uint64_t>-<int64_t>size)
     return size
 
 
@@ -455,7 +463,7 @@ def compact(Store store, *, keep_from: int, forget_before: int, largest: int) ->
         position = segments.index(run[len(run) - 1])
         following = segments[position + 1] if position + 1 < len(segments) else None
         segno = _write_compacted(store, &meta, run, following, segments[0] is run[0], forget_before)
-        store.core.shared.log_bytes += os.stat(os.path.join(store.directory, f"{segno:06}.log")).st_size
+        kn_add64(&store.core.shared.log_bytes, os.stat(os.path.join(store.directory, f"{segno:06}.log")).st_size)
     finally:
         store.shared.give_slot(slot)
     return True

@@ -17,12 +17,15 @@ cdef bint op_is_sound(const kn_op* op, uint64_t room) noexcept nogil:
 
 
 cdef const kn_op* locate(Core* core, uint32_t segno, uint32_t offset) noexcept nogil:
-    """The operation at this place: in the log, or in the frame that is being composed. NULL when its segment is missing."""
+    """The operation at this place: in the log, or in the frame that is being composed. NULL when its segment is missing, or
+    the operation damaged: what is merged with a damaged record would pass for sound."""
+    cdef const kn_op* op
     if segno == core.frame_segno and offset >= core.frame_start:
         return <const kn_op*>(core.frame + (offset - core.frame_start))
-    if log_map(&core.log, segno) < 0:
+    if log_map(&core.log, segno) < 0 or offset >= core.log.size[segno]:
         return NULL
-    return op_at(&core.log, segno, offset)
+    op = op_at(&core.log, segno, offset)
+    return op if op_is_sound(op, core.log.size[segno] - offset) else NULL
 
 
 cdef bint attribute_tree(Core* core, const kn_meta* meta, uint32_t attribute, kn_tree* tree) noexcept nogil:

@@ -37,18 +37,16 @@ def _now() -> int:
 clock: Callable[[], int] = _now  # µs since 1970
 
 
-def expired(definition: TableDefinition) -> Bounds | None:
-    """The range of the __updatedtime__ index that has expired by now; None for a table whose records do not expire."""
-    if definition.expiration is None:
-        return None
-    return keys.NUMBERS & keys.at_most((clock() - round(definition.expiration * 1_000_000)) / 1000)
+def expired(seconds: float) -> Bounds:
+    """The range of the __updatedtime__ index that has expired by now."""
+    return keys.NUMBERS & keys.at_most((clock() - round(seconds * 1_000_000)) / 1000)
 
 
 def remove_expired(definition: TableDefinition, store: Store) -> int:
     """The upkeep: delete what has expired, on this node only. Returns how many records that were."""
-    bounds = expired(definition)
-    if bounds is None:
+    if definition.expiration is None:
         return 0
+    bounds = expired(definition.expiration)
     removed = 0
     for _ in range(BATCHES):
         with contextlib.closing(store.view()) as view:
@@ -62,9 +60,9 @@ def remove_expired(definition: TableDefinition, store: Store) -> int:
 
 def remove_expired_of(definition: TableDefinition, store: Store, wanted: Iterable[Any]) -> None:
     """Before a write to these keys: delete those that have expired, so that it meets none of them."""
-    bounds = expired(definition)
-    if bounds is None:
+    if definition.expiration is None:
         return
+    bounds = expired(definition.expiration)
     with contextlib.closing(store.view()) as view:
         if not view.count_in(UPDATED, bounds):
             return

@@ -87,8 +87,8 @@ class Feed:
         self._store.sync()
 
     def apply(self, transaction: RemoteTransaction, *, sync: bool = True) -> str:
-        """"applied", "duplicate" or "gap". Exactly once and whole; the later version of each record wins. Without `sync`
-        it is neither durable nor visible before the next sync, and must not be acknowledged."""
+        """Exactly once and whole: gives "applied", "duplicate" or "gap". The later version of each record wins. Without
+        `sync` it is neither durable nor visible before the next sync, and must not be acknowledged."""
         writer = transaction.writer
         return self._store.apply(
             [_plain(change) for change in transaction.changes],

@@ -162,7 +162,7 @@ cdef class History:
         self._map(place.segno)
         cdef const kn_op* op = op_at(&self.store.core.log, place.segno, place.offset)
         if not op_is_sound(op, self.store.core.log.size[place.segno] - place.offset):
-            raise Corrupt(f"{self.store.directory}: the record at byte {place.offset} of segment {place.segno:06}.log is damaged")
+            raise Corrupt(f"{self.store.label}: the record at byte {place.offset} of segment {place.segno:06}.log is damaged")
         return op
 
     def origin_names(self) -> dict[str, str]:
@@ -178,7 +178,7 @@ cdef class History:
     def _map(self, segno: int) -> None:
         cdef int result = log_map(&self.store.core.log, segno)
         if result < 0:
-            raise_errno(result, f"{self.store.directory}: segment {segno:06}.log")
+            raise_errno(result, f"{self.store.label}: segment {segno:06}.log")
 
     def _remember(self, after: int, segno: int, offset: int) -> None:
         self.places[after] = (segno, offset)
@@ -230,7 +230,7 @@ cdef class History:
                 or kn_crc32c(salt, &frame.seq, frame.length - 8) != frame.crc):
             if position + 1 < len(self.segnos) and not is_compacted(&self.store.core.log, segno):
                 return NULL     # a torn tail: the next segment goes on where this one broke off
-            raise Corrupt(f"{self.store.directory}: the frame at byte {offset} of segment {segno:06}.log is damaged")
+            raise Corrupt(f"{self.store.label}: the frame at byte {offset} of segment {segno:06}.log is damaged")
         return frame if frame.seq <= meta.seq else NULL
 
     cdef int _need_end(self, position, uint32_t offset, uint64_t last) except -1:
@@ -239,7 +239,7 @@ cdef class History:
         if is_compacted(&self.store.core.log, segno):
             return 0
         if self.firsts[position + 1] > max(last, self.firsts[position] - 1) + 1:
-            raise Corrupt(f"{self.store.directory}: the frame at byte {offset} of segment {segno:06}.log is damaged")
+            raise Corrupt(f"{self.store.label}: the frame at byte {offset} of segment {segno:06}.log is damaged")
         return 0
 
     cdef object _transaction(self, const kn_frame* frame, uint32_t segno, uint32_t offset, const kn_meta* meta, bint previous):
@@ -273,7 +273,7 @@ cdef class History:
             return None
         before = op_at(&self.store.core.log, op.previous_segno, op.previous_offset)
         if not op_is_sound(before, self.store.core.log.size[op.previous_segno] - op.previous_offset):
-            raise Corrupt(f"{self.store.directory}: the record at byte {op.previous_offset} of segment "
+            raise Corrupt(f"{self.store.label}: the record at byte {op.previous_offset} of segment "
                           f"{op.previous_segno:06}.log is damaged")
         return decode_record(<const uint8_t*>before + sizeof(kn_op) + before.key_length, before.body_length, self.store.names)
 

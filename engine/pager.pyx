@@ -318,7 +318,7 @@ cdef int pager_trim(Pager* pager) noexcept nogil:
     cdef kn_shared* shared = pager.shared
     cdef kn_meta* meta = &shared.head.slot[shared.head.generation & 1]
     cdef kn_free_page** found = <kn_free_page**>calloc(2 * KN_RING, sizeof(kn_free_page*))
-    cdef uint64_t ahead = shared.index_pages - meta.next_pgno
+    cdef uint64_t allocated = shared.index_pages
     cdef int count, result
     if found == NULL:
         return -ENOMEM
@@ -326,8 +326,8 @@ cdef int pager_trim(Pager* pager) noexcept nogil:
     qsort(found, count, sizeof(kn_free_page*), _by_pgno)
     result = _punch_runs(pager, found, count)
     free(found)
-    if result >= 0 and ahead > FIRST_GROWTH:
+    if result >= 0 and allocated > meta.next_pgno + FIRST_GROWTH:
         kn_store64(&shared.index_pages, meta.next_pgno)
-        count = punch(pager.fd, <uint64_t>meta.next_pgno * KN_PAGE_SIZE, ahead * KN_PAGE_SIZE)
+        count = punch(pager.fd, <uint64_t>meta.next_pgno * KN_PAGE_SIZE, (allocated - meta.next_pgno) * KN_PAGE_SIZE)
         result = count if count < 0 else result
     return result

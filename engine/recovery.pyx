@@ -165,13 +165,25 @@ cdef int _settle(Core* core, const Replayed* segments, int count) noexcept nogil
 
 cdef int recover(Core* core, int index_fd, str directory, uint64_t last) except -1:
     """Publishes the state at the end of the log, or after transaction `last` if that comes first, as head and visible. Corrupt
-    names the frame that is damaged."""
+    names the frame that is damaged.
+
+    What goes wrong from a checkpoint on may be the index's fault, or that of an operation before the checkpoint, which only a
+    replay from nothing finds."""
     cdef kn_meta meta
-    cdef int result, count, index = 0
     segments = list_segments(&core.log, directory)
     core.shared.next_segno = max((segment.segno for segment in segments), default=0) + 1
     core.shared.log_bytes = sum(segment.size for segment in segments)
-    _start(core, index_fd, directory, &meta)
+    if _start_from_checkpoint(core, index_fd, &meta):
+        try:
+            return _recover_from(core, directory, segments, &meta, last)
+        except Corrupt:
+            pass    # told again, with its place, if it is in the log
+    _start_from_nothing(core, index_fd, &meta)
+    return _recover_from(core, directory, segments, &meta, last)
+
+
+cdef int _recover_from(Core* core, str directory, list segments, kn_meta* meta, uint64_t last) except -1:
+    cdef int result, count, index = 0
     chosen = _to_replay(segments, meta.segno)
     count = <int>len(chosen)
     cdef Replayed* replayed = <Replayed*>calloc(count + 1, sizeof(Replayed))
@@ -181,7 +193,7 @@ cdef int recover(Core* core, int index_fd, str directory, uint64_t last) except 
         for index, segment in enumerate(chosen):
             replayed[index].segno = segment.segno
         with nogil:
-            result = _replay(core, &meta, last, replayed, count, &index)
+            result = _replay(core, meta, last, replayed, count, &index)
             if result == 0:
                 result = _settle(core, replayed, count)
         if result == -errno_codes.EIO:
@@ -191,8 +203,8 @@ cdef int recover(Core* core, int index_fd, str directory, uint64_t last) except 
         _set_aside(directory, [replayed[index].segno for index in range(count) if not replayed[index].belongs])
     finally:
         free(replayed)
-    publish(&core.shared.head, &meta)
-    publish(&core.shared.visible, &meta)
+    publish(&core.shared.head, meta)
+    publish(&core.shared.visible, meta)
     core.shared.synced_txn = meta.txn
     return 0
 
@@ -217,25 +229,32 @@ def _set_aside(directory: str, segnos: list[int]) -> None:
         sync_directory(Path(directory))
 
 
-cdef int _start(Core* core, int index_fd, str directory, kn_meta* meta) except -1:
-    """The state that replay begins with. An index that is not sound, or not there, is begun anew."""
+cdef bint _start_from_checkpoint(Core* core, int index_fd, kn_meta* meta) except -1:
+    """Whether there is one whose trees are sound."""
     cdef int result = -1
-    if read_checkpoint(core, index_fd, meta):
-        core.shared.index_pages = os.fstat(index_fd).st_size // KN_PAGE_SIZE
-        core.shared.checkpoint = meta.txn
-        if meta.next_pgno <= core.shared.index_pages:
-            with nogil:
-                result = release_unreachable(core, meta)
-        if result == 0:
-            core.shared.index_pages = meta.next_pgno    # behind them there may be no blocks
-            publish(&core.shared.head, meta)
-            return 0
-        pager_close(&core.pager)
-        if pager_open(&core.pager, index_fd, core.shared) < 0:
-            raise MemoryError
+    if not read_checkpoint(core, index_fd, meta):
+        return False
+    core.shared.index_pages = os.fstat(index_fd).st_size // KN_PAGE_SIZE
+    core.shared.checkpoint = meta.txn
+    if meta.next_pgno <= core.shared.index_pages:
+        with nogil:
+            result = release_unreachable(core, meta)
+    if result < 0:
+        return False
+    core.shared.index_pages = meta.next_pgno    # behind them there may be no blocks
+    publish(&core.shared.head, meta)
+    return True
+
+
+cdef int _start_from_nothing(Core* core, int index_fd, kn_meta* meta) except -1:
+    """The state before the first transaction, in an empty index."""
+    pager_close(&core.pager)
+    if pager_open(&core.pager, index_fd, core.shared) < 0:
+        raise MemoryError
     os.ftruncate(index_fd, 0)
     core.shared.index_pages = core.shared.checkpoint = 0
     memset(meta, 0, sizeof(kn_meta))
+    publish(&core.shared.head, meta)
     meta.next_pgno, meta.next_attribute, meta.next_user, meta.next_origin = KN_FIRST_PAGE, FIRST_ATTRIBUTE, 1, 1
     meta.primary.value_size = sizeof(kn_locator)
     meta.tombstones.value_size = sizeof(kn_tombstone)

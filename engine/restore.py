@@ -44,6 +44,7 @@ def restore(file: BinaryIO, root: str | os.PathLike[str], until: int | None = No
     try:
         draft.mkdir(mode=0o700, parents=True)
         contents = _build(file, draft, until)
+        _sync(draft)
         draft.rename(target)
         sync_directory(target.parent)
         return contents
@@ -69,6 +70,16 @@ def _build(file: BinaryIO, draft: Path, until: int | None) -> Contents:
     replace_file(draft / ID_FILE, json.dumps(identity).encode())
     _open_and_verify(draft, contents, exact=until is None)
     return contents
+
+
+def _sync(draft: Path) -> None:
+    """Make all that is there durable, before it gets the name under which it counts."""
+    for path in [draft, *draft.rglob("*")]:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _place(draft: Path, contents: Contents, name: str) -> BinaryIO:
@@ -136,20 +147,13 @@ def _refuse_compacted(paths: list[Path], table: TableContents, until: int) -> No
 
 
 def _settle(directory: Path, table: TableContents) -> None:
-    """Remove segments in which nothing was left; make what is there durable. A table never written has no segment."""
+    """Remove segments in which nothing was left. A table never written has no segment."""
     for name in table.segments:
         path = directory / name
         if path.stat().st_size <= HEADER_SIZE:
             path.unlink()
-            continue
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
     if not directory.exists() or not any(directory.iterdir()):
         Store.create(os.fspath(directory), uuid.UUID(table.definition.id).bytes)
-    sync_directory(directory)
 
 
 def _lay_catalog(draft: Path, contents: Contents) -> None:

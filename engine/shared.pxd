@@ -27,6 +27,7 @@ cdef class Coordination:
     cdef uint64_t started
     cdef readonly uint64_t last_kept    # last transaction that the disk of a poisoned table has kept; else KN_IDLE
     cdef list free_slots
+    cdef readonly int taken             # slots in use here now
     cdef unsigned char owned[1024]      # reader slots of this object
     cdef uint32_t take_slot(self) except? 0xFFFFFFFF
     cdef void give_slot(self, uint32_t slot)

@@ -281,6 +281,7 @@ cdef class Coordination:
     cdef uint32_t take_slot(self) except? 0xFFFFFFFF:
         """A reader slot of this process; TooManySnapshots when all 1,024 are in use by living processes."""
         if self.free_slots:
+            self.taken += 1
             return <uint32_t>self.free_slots.pop()
         cdef int slot = claim_slot(self.at, self.pid, self.started)
         if slot < 0:
@@ -289,10 +290,12 @@ cdef class Coordination:
         if slot < 0:
             raise TooManySnapshots(f"All {KN_READERS} snapshots of the table are in use")
         self.owned[slot] = 1
+        self.taken += 1
         return <uint32_t>slot
 
     cdef void give_slot(self, uint32_t slot):
         end_read(self.at, slot)
+        self.taken -= 1
         self.free_slots.append(slot)
 
     def reclaim_slots(self) -> int:

@@ -335,7 +335,7 @@ cdef class StoreView:
     cdef int _check_tree(self, str name, const kn_tree* tree, uint8_t* seen) except -1:
         cdef int result = tree_check(&self.store.core.pager, tree, self.meta.txn, seen, self.meta.next_pgno)
         if result < 0:
-            raise Corrupt(f"{self.store.directory}: tree {name} violates rule {-result} of tree_check")
+            raise Corrupt(f"{self.store.label}: tree {name} violates rule {-result} of tree_check")
         return 0
 
     cdef int _check_indexes(self, uint8_t* seen) except -1:
@@ -347,7 +347,7 @@ cdef class StoreView:
                 continue
             self._check_tree(f"of attribute {number}", &tree, seen)
             if self._all_keys(&tree) != sorted(expected.get(number, ())):
-                raise Corrupt(f"{self.store.directory}: the index of attribute {number} differs from the records")
+                raise Corrupt(f"{self.store.label}: the index of attribute {number} differs from the records")
         return 0
 
     cdef list _all_keys(self, const kn_tree* tree):
@@ -374,7 +374,7 @@ cdef class StoreView:
             key = cursor_key(&cursor, &length)
             op = self.store.record(&self.meta, key, length)
             if <bytes>key[:length] != <bytes>(<const uint8_t*>op + sizeof(kn_op))[:op.key_length]:
-                raise Corrupt(f"{self.store.directory}: the primary index points to the record of another key")
+                raise Corrupt(f"{self.store.label}: the primary index points to the record of another key")
             self._expect_record(op, <bytes>key[:length], expected)
             cursor_next(&cursor)
         return expected
@@ -430,10 +430,10 @@ cdef class _Scan:
             else:
                 cursor_next(&self.cursor)
         if not self.cursor.valid:
-            raise Corrupt(f"{self.view.store.directory}: an index ends before its count")
+            raise Corrupt(f"{self.view.store.label}: an index ends before its count")
         self.left -= 1
         self.at = cursor_key(&self.cursor, &self.length)
         self.value_length = 0 if self.primary else <int>key_length(self.at, self.length)
         if self.value_length < 0:
-            raise Corrupt(f"{self.view.store.directory}: an index holds a malformed key")
+            raise Corrupt(f"{self.view.store.label}: an index holds a malformed key")
         return True

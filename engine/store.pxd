@@ -15,7 +15,7 @@ cdef class Store:
     cdef bytes node_name
     cdef int index_fd
     cdef int calls              # of other threads inside the core
-    cdef readonly str directory, primary_key
+    cdef readonly str directory, primary_key, label
     cdef readonly frozenset skipped     # names that are never stored in a record's body
     cdef readonly bint closed
     cdef readonly bint timestamps

@@ -52,6 +52,7 @@ class StoreView:
 
 class Store:
     directory: str
+    label: str
     primary_key: str
     closed: bool
     timestamps: bool
@@ -67,6 +68,7 @@ class Store:
         timestamps: bool = True,
         indexed: frozenset[str] | None = None,
         doorbell: Doorbell | None = None,
+        label: str = "",
     ) -> None: ...
     @staticmethod
     def create(directory: str, table_id: bytes) -> None: ...

@@ -106,7 +106,8 @@ cdef class _Encoded:
 
 
 cdef class Store:
-    """`indexed` limits indexing to these attributes (None: every attribute); `durability` is commit or interval."""
+    """`indexed` limits indexing to these attributes (None: every attribute); `durability` is commit or interval; `label` is what
+    errors call the table."""
 
     @staticmethod
     def create(directory: str, table_id: bytes) -> None:
@@ -125,12 +126,13 @@ cdef class Store:
 
     def __cinit__(
         self, directory: str, table_id: bytes, *, primary_key: str = "id", durability: str = "commit", node_name: str = "", epoch: int = 0,
-        timestamps: bool = True, indexed: frozenset[str] | None = None, doorbell: Doorbell | None = None,
+        timestamps: bool = True, indexed: frozenset[str] | None = None, doorbell: Doorbell | None = None, label: str = "",
     ) -> None:
         self.closed = True
         self.index_fd = -1
         memset(&self.core, 0, sizeof(Core))
         self.directory, self.doorbell, self.primary_key = directory, doorbell, primary_key
+        self.label = f"{label} ({directory})" if label else directory
         self.node_name = _short(node_name, "node")
         self.core.node_name, self.core.node_name_length = <const char*>self.node_name, <int>len(self.node_name)
         self.core.epoch = epoch
@@ -218,7 +220,7 @@ cdef class Store:
         while the view is open. A negative errno when that has happened already."""
         cdef uint32_t removals = kn_load32(&self.core.shared.removals)
         cdef int result = log_map(&self.core.log, last) if last > 0 else 0
-        if result == 0 and removals != self.removals:
+        if result == 0 and removals != self.removals and self.shared.taken == 1:
             self._forget_removed()
             self.removals, self.segments_mapped = removals, 0
         while result == 0 and self.segments_mapped < last:
@@ -229,8 +231,8 @@ cdef class Store:
         return result
 
     def _forget_removed(self) -> None:
-        """Lets go of segments that were unlinked, so that their space is freed. They were unlinked when no reader of any
-        process could need them any more."""
+        """Lets go of segments that were unlinked, so that their space is freed. Only while nobody else in this process reads:
+        they were unlinked when no view needed them, but a reader of the log may still be in the midst of one."""
         cdef uint32_t segno
         for segno in range(1, self.core.log.highest + 1):
             if self.core.log.base[segno] != NULL and not os.path.exists(os.path.join(self.directory, f"{segno:06}.log")):
@@ -324,10 +326,10 @@ cdef class Store:
         memcpy(&place, found, sizeof(kn_locator))
         cdef int result = log_map(&self.core.log, place.segno)
         if result < 0:
-            raise_errno(result, f"{self.directory}: segment {place.segno:06}.log")
+            raise_errno(result, f"{self.label}: segment {place.segno:06}.log")
         cdef const kn_op* op = op_at(&self.core.log, place.segno, place.offset)
         if not op_is_sound(op, self.core.log.size[place.segno] - place.offset):
-            raise Corrupt(f"{self.directory}: the record at byte {place.offset} of segment {place.segno:06}.log is damaged")
+            raise Corrupt(f"{self.label}: the record at byte {place.offset} of segment {place.segno:06}.log is damaged")
         return op
 
     # ---- writing ----
@@ -628,9 +630,7 @@ cdef class Store:
                 return False
             self.calls += 1
             with nogil:
-                result = core_sync(&self.core, meta.txn, LOCK_MS)  # the log first, where durability lets readers ahead of it
-                if result == 0:
-                    result = write_checkpoint(&self.core, self.index_fd, &meta)
+                result = write_checkpoint(&self.core, self.index_fd, &meta)
             self.calls -= 1
             if result < 0:
                 raise_errno(result, self.directory)

@@ -1,7 +1,7 @@
 """The thread that makes commits durable at intervals, where `storage.durability` is `interval`.
 
-Each process that writes has one: whoever comes first syncs for all, so what a process leaves behind when it dies is synced
-by the next.
+Each process that writes has one: whoever comes first syncs for all, so what a process leaves behind when it dies is
+synced by the next.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any
 from engine import search
 from engine.acceptance import accept, accept_keys, attributes_in
 from engine.catalog import TIMES, Attribute, Catalog, TableDefinition
-from engine.errors import AttributeExists, InvalidName, InvalidRecord, InvalidSearch, KennelError, NoSuchTable
+from engine.errors import AttributeExists, Corrupt, InvalidName, InvalidRecord, InvalidSearch, KennelError, NoSuchTable
 from engine.expiration import remove_expired_of
 from engine.feed import Feed
 from engine.history import History, Transaction
@@ -283,15 +283,20 @@ class Table:
         definition, store, snapshot = self.definition, self._store, None if at is None else at.snapshot
         try:
             if definition.expiration is not None:
-                wanted = what if kind == "delete" else [record[self.primary_key] for record in what]
-                remove_expired_of(definition, store, wanted)
+                remove_expired_of(definition, store, self._keys_of(kind, what))
             written, skipped, version = store.write(
                 kind, what, user=user, at=snapshot, check_name=check_name, replicated=replicated
             )
+        except Corrupt:
+            self.get_many(self._keys_of(kind, what))  # names the record that the write met
+            raise
         except KennelError as error:
             self._explain(error)
             raise
         return WriteResult(written, skipped, version)
+
+    def _keys_of(self, kind: str, what: list[Any]) -> list[Any]:
+        return what if kind == "delete" else [record[self.primary_key] for record in what]
 
     def _explain(self, error: KennelError) -> None:
         """An operation that failed because the table was dropped under it says so."""

@@ -22,6 +22,10 @@ cdef enum Failpoint:
     AT_PREPARED         # a new segment is complete under an unfinished name
     AT_ACTIVATED        # the header of a new segment is written, nothing else in it
     AT_SLOT_WRITTEN     # a checkpoint slot is on disk, nobody knows of it
+    AT_GATHERED         # a compacted segment is on disk, nothing points to it
+    AT_ADOPTED          # some of the trees point to it, the writer mutex still held
+    AT_ANCHORED         # no checkpoint points to the segments it replaces, they are still there
+    AT_REMOVED          # one of them was unlinked
     FAILPOINTS
 
 

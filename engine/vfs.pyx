@@ -40,6 +40,7 @@ cdef Setting* settings = NULL
 FAILPOINT_NAMES = (
     "locked", "composed", "half_written", "written", "slot", "published", "unlocked", "sync_locked", "sync", "synced",
     "visible", "read", "roll", "grow", "checkpoint", "prepared", "activated", "slot_written",
+    "gathered", "adopted", "anchored", "removed",
 )
 
 

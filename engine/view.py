@@ -32,10 +32,9 @@ class View:
         self.primary_key = definition.primary_key
         self._indexed = definition.indexed
         self.snapshot = snapshot
-        gone = expired(definition)
-        self._reads: StoreView | LiveView = (
-            snapshot if gone is None else LiveView(snapshot, definition.primary_key, gone)
-        )
+        self._reads: StoreView | LiveView = snapshot
+        if definition.expiration is not None:
+            self._reads = LiveView(snapshot, definition.primary_key, expired(definition.expiration))
 
     def __enter__(self) -> View:
         return self

@@ -7,27 +7,26 @@ it, at a fraction of the cost; those from browsers (with an Origin) go through t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 
 import flask
 from werkzeug.exceptions import HTTPException
 
 import engine
-from frontend import wire
+from frontend import coding, openapi, wire
 from frontend.authentication import Credentials
 from frontend.errors import PRODUCT, Refused, fault
 from frontend.operations import Operations
+from frontend.rows import CHUNK, Download, Rows
 
 MAX_BODY = 1 << 30
 
 #: Set by the server for connections over the node's own Unix socket, whose file only its owner can open.
 LOCAL_SOCKET = "kennel.local_socket"
-
-#: The name under which an application keeps its Operations, for whoever ends the process: their jobs need the node.
-EXTENSION = "kennel"
 
 _CORS_METHODS = "POST, GET, PUT, DELETE, PATCH, OPTIONS"
 _CORS_HEADERS = "Accept, Content-Type, Authorization"
@@ -35,20 +34,31 @@ _CORS_HEADERS = "Accept, Content-Type, Authorization"
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 Headers = list[tuple[str, str]]
+Wsgi = Callable[..., Iterable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`body` is a sequence of one, or pieces that are made while they are sent."""
+
     status: int
     headers: Headers
-    body: bytes
+    body: Iterable[bytes]
 
 
 def create_app(node: engine.Node) -> flask.Flask:
-    """The application that serves `node`; made in the process that uses it, since a node does not survive a fork."""
-    app = flask.Flask("kenneldb", static_folder=None)
+    """The operations API of `node`; made in the process that uses it, since a node does not survive a fork."""
+    return _operations_app(node, Operations(node))
+
+
+def create_apps(node: engine.Node) -> tuple[flask.Flask, Wsgi]:
+    """The operations API, and the custom functions of the node, which belong to a port of their own."""
     operations = Operations(node)
-    app.extensions[EXTENSION] = operations
+    return _operations_app(node, operations), operations.services.functions
+
+
+def _operations_app(node: engine.Node, operations: Operations) -> flask.Flask:
+    app = flask.Flask("kenneldb", static_folder=None)
 
     @app.post("/")
     def perform() -> flask.Response:
@@ -59,6 +69,10 @@ def create_app(node: engine.Node) -> flask.Flask:
     def health() -> flask.Response:
         return flask.Response(f"{PRODUCT} is running.", headers={"Content-Type": "text/plain; charset=utf-8"})
 
+    @app.get("/openapi.json")
+    def openapi_document() -> flask.Response:
+        return flask.Response(openapi.document(), content_type=wire.JSON)
+
     app.register_error_handler(HTTPException, _http_error)
     app.after_request(_server_header)
     if node.configuration.get("operationsApi.network.cors"):
@@ -67,7 +81,7 @@ def create_app(node: engine.Node) -> flask.Flask:
     return app
 
 
-def _direct(operations: Operations, flask_app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+def _direct(operations: Operations, flask_app: Wsgi) -> Wsgi:
     """A WSGI application that answers what needs no Flask, and hands on the rest."""
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -75,7 +89,7 @@ def _direct(operations: Operations, flask_app: Callable[..., Iterable[bytes]]) -
             return flask_app(environ, start_response)
         answer = respond(operations, environ)
         start_response(_STATUS_LINES[answer.status], answer.headers)
-        return (answer.body,)
+        return answer.body
 
     return application
 
@@ -93,20 +107,52 @@ def respond(operations: Operations, environ: Environ) -> Answer:
     try:
         form = wire.negotiate(environ.get("HTTP_ACCEPT") or "*/*")
         request = wire.decode(environ.get("CONTENT_TYPE", ""), _read_body(environ))
-        body = form.encode(operations.perform(request, _credentials(environ)))
+        result = operations.perform(request, _credentials(environ))
+        if isinstance(result, list) and len(result) > CHUNK:
+            result = Rows.of(result)
+        if isinstance(result, Rows | Download):
+            return _long_answer(result, form, environ, started)
+        body = form.encode(result)
         status, headers = 200, list(form.headers)
     except Exception as error:
         refused = error if isinstance(error, Refused) else fault(error)
         status, headers, body = refused.status, [*form.headers, *refused.headers.items()], form.encode(refused.body)
-    headers += [
-        ("Content-Type", form.content_type),
-        ("Server", PRODUCT),
-        ("Server-Timing", f"db;dur={(time.perf_counter() - started) * 1000:.3f}"),
-    ]
-    if len(body) >= wire.COMPRESSION_THRESHOLD:
-        body = _compressed(body, environ, headers)
+    headers += [("Content-Type", form.content_type), *_common_headers(started)]
+    if len(body) >= coding.THRESHOLD:
+        encoding = _encoding(environ, headers)
+        body = body if encoding is None else coding.compress(body, encoding)
     headers.append(("Content-Length", str(len(body))))
-    return Answer(status, headers, body)
+    return Answer(status, headers, (body,))
+
+
+def _long_answer(result: Rows | Download, form: wire.Format, environ: Environ, started: float) -> Answer:
+    """An answer in pieces. The first one is made here, so that what is wrong with the result still gets a status."""
+    if isinstance(result, Rows):
+        headers, pieces = [*form.headers, ("Content-Type", form.content_type)], form.stream(result)
+    else:
+        headers, pieces = [*result.headers], result.pieces
+    headers += _common_headers(started)
+    encoding = _encoding(environ, headers)
+    return Answer(200, headers, Pieces(pieces if encoding is None else coding.compressed(pieces, encoding), result))
+
+
+class Pieces:
+    """A body that is made while it is sent; whatever cuts that short, `source` is closed."""
+
+    def __init__(self, pieces: Iterator[bytes], source: Rows | Download) -> None:
+        self._first = next(pieces, b"")
+        self._rest = pieces
+        self._source = source
+
+    def __iter__(self) -> Iterator[bytes]:
+        return chain((self._first,), self._rest)
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _common_headers(started: float) -> Headers:
+    return [("Server", PRODUCT), ("Server-Timing", f"db;dur={(time.perf_counter() - started) * 1000:.3f}")]
 
 
 def _credentials(environ: Environ) -> Credentials:
@@ -118,6 +164,12 @@ def _credentials(environ: Environ) -> Credentials:
 
 
 def _read_body(environ: Environ) -> bytes:
+    body = _raw_body(environ)
+    encoding = environ.get("HTTP_CONTENT_ENCODING")
+    return coding.decompress(body, encoding, MAX_BODY) if encoding else body
+
+
+def _raw_body(environ: Environ) -> bytes:
     stream, length = environ["wsgi.input"], environ.get("CONTENT_LENGTH")
     if length:
         if not length.isdecimal():
@@ -136,14 +188,13 @@ def _read_body(environ: Environ) -> bytes:
     return bytes(body)
 
 
-def _compressed(body: bytes, environ: Environ, headers: Headers) -> bytes:
-    """The body in the coding that the client likes best, with the headers that tell so."""
+def _encoding(environ: Environ, headers: Headers) -> str | None:
+    """The coding that the client likes best, with the headers that tell so."""
     headers.append(("Vary", "Accept-Encoding"))
-    encoding = wire.negotiate_encoding(environ.get("HTTP_ACCEPT_ENCODING", ""))
-    if encoding is None:
-        return body
-    headers.append(("Content-Encoding", encoding))
-    return wire.compress(body, encoding)
+    encoding = coding.negotiate(environ.get("HTTP_ACCEPT_ENCODING", ""))
+    if encoding is not None:
+        headers.append(("Content-Encoding", encoding))
+    return encoding
 
 
 # ------------------------------------------------------------------------------------------------------ all requests

@@ -1,4 +1,4 @@
-"""CSV files as records, and their way into a table.
+"""CSV files as records.
 
 RFC 4180 with a header line; empty lines are skipped. Cells that read like numbers, booleans or null become such, unless
 the table declares the attribute as text.
@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
-import engine
+from engine.catalog import TableDefinition
 from frontend.errors import Refused
 
-CHUNK = 1000  # records that are written in one transaction
-ACTIONS = ("insert", "update", "upsert")
 TEXT_TYPES = ("String", "ID")
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?")
@@ -31,31 +28,19 @@ csv.field_size_limit(16 << 20)
 Record = dict[str, Any]
 
 
-def load(
-    lines: Iterable[str],
-    table: engine.Table,
-    action: str,
-    user: str,
-    check: Callable[[tuple[str, ...]], None],
-) -> str:
-    """Write the records of a CSV file in chunks, each of them atomic; gives the message about it.
-
-    `check` is called with the columns before anything is written, and raises if the user may not write them.
-    """
+def parsed(lines: Iterable[str], definition: TableDefinition) -> tuple[tuple[str, ...], Iterator[Record]]:
+    """The columns of a CSV file, and its records, which are read as they are asked for."""
     rows = csv.reader(lines)
     columns = _columns(rows)
-    check(columns)
-    texts = {attribute.name for attribute in table.definition.attributes if attribute.type in TEXT_TYPES}
-    write = {"insert": table.insert, "update": table.update, "upsert": table.upsert}[action]
-    found = written = 0
-    for chunk in _chunks(_records(rows, columns, texts)):
-        found += len(chunk)
-        written += len(write(chunk, user=user).written)
-    return f"successfully loaded {written} of {found} records" if found else "No records parsed from csv file."
+    texts = {attribute.name for attribute in definition.attributes if attribute.type in TEXT_TYPES}
+    return columns, _records(rows, columns, texts)
 
 
 def _columns(rows: Iterator[list[str]]) -> tuple[str, ...]:
-    header = next((row for row in rows if row), [])
+    try:
+        header = next((row for row in rows if row), [])
+    except csv.Error as problem:
+        raise Refused(400, f"The file is not valid CSV: {problem}") from None
     columns = tuple(name.removeprefix("\ufeff") if place == 0 else name for place, name in enumerate(header))
     for name in columns:
         if not _COLUMN.fullmatch(name):
@@ -64,10 +49,13 @@ def _columns(rows: Iterator[list[str]]) -> tuple[str, ...]:
 
 
 def _records(rows: Iterator[list[str]], columns: tuple[str, ...], texts: set[str]) -> Iterator[Record]:
-    for row in rows:
-        if row:
-            cells = zip(columns, row, strict=False)
-            yield {name: cell if name in texts else value_of(cell) for name, cell in cells}
+    try:
+        for row in rows:
+            if row:
+                cells = zip(columns, row, strict=False)
+                yield {name: cell if name in texts else value_of(cell) for name, cell in cells}
+    except csv.Error as problem:
+        raise Refused(400, f"The file is not valid CSV: {problem}") from None
 
 
 def value_of(cell: str) -> Any:
@@ -90,8 +78,3 @@ def _moment_text(cell: str) -> str:
     except ValueError:  # the 30th of February, say
         return cell
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
-    while chunk := list(islice(records, CHUNK)):
-        yield chunk

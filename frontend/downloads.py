@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import engine
@@ -91,13 +91,17 @@ def _text(url: str, response: http.client.HTTPResponse) -> TextIO:
     kind = response.getheader("Content-Type", "").partition(";")[0].strip().lower()
     if kind not in CONTENT_TYPES:
         raise _failed(url, f"unsupported content type: {kind}")
-    return io.TextIOWrapper(io.BufferedReader(_Limited(response)), encoding="utf-8-sig", errors="replace", newline="")
+    return io.TextIOWrapper(io.BufferedReader(Limited(response)), encoding="utf-8-sig", errors="replace", newline="")
 
 
-class _Limited(io.RawIOBase):
+class Readable(Protocol):
+    def readinto(self, buffer: Any, /) -> int: ...
+
+
+class Limited(io.RawIOBase):
     """The body of a response, which fails rather than go on for ever."""
 
-    def __init__(self, response: http.client.HTTPResponse) -> None:
+    def __init__(self, response: Readable) -> None:
         self._response = response
         self._left = MAX_BYTES
 

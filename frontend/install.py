@@ -56,10 +56,17 @@ def prepare(
         if first:
             _require_cluster_password(settings, given)
             _install(root, given, announce)
+        _make_directories(root)
         if given.get("cluster_password"):
             _store_cluster_user(root, settings, given["cluster_password"])
         settings.save()
         return settings
+
+
+def _make_directories(root: Path) -> None:
+    """At every start: a root directory that was restored from a backup has only those that were not empty."""
+    for name in DIRECTORIES:
+        (root / name).mkdir(mode=0o700, exist_ok=True)
 
 
 def _claim(root: Path) -> None:
@@ -106,8 +113,7 @@ def _install(root: Path, given: Mapping[str, str], announce: Callable[[Administr
     from frontend import authentication, certificates
 
     with engine.open_node(root) as node:  # first of all: its files mark the directory as a node's
-        for name in DIRECTORIES:
-            (root / name).mkdir(mode=0o700, exist_ok=True)
+        _make_directories(root)
         certificates.create(root / "keys")
         if node.system(authentication.USERS).count():
             return  # users that outlived their configuration file keep their passwords

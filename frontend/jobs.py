@@ -1,129 +1,90 @@
-"""Work that outlasts its request: jobs, their rows in system.hdb_job, and the threads that carry them out.
+"""Jobs as those see them who ask for one: they are started by the node process, and shown from system.hdb_job.
 
-A job runs in the process that took the request. Its row names that process, so that a job whose process ended before it
-is told from one that is still at work, by whoever looks first. What a job was asked to do is not kept: it may hold
-secrets.
+A job's row tells how it fares. What it was asked to do is not kept, since that may hold secrets: it goes to the node
+process over the control socket. Only what is too large for that waits in a file of `<root>/jobs`, until the job begins.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 import uuid
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import psutil
+import msgspec
 
 import engine
-from frontend.errors import Refused, refusal
+from engine import control
+from frontend.errors import Refused
 
 JOBS = "hdb_job"
 CREATED, IN_PROGRESS, COMPLETE, ERROR = "CREATED", "IN_PROGRESS", "COMPLETE", "ERROR"
-
-AT_ONCE = 2  # jobs that a process works at
-WAITING = 100  # jobs that a process has taken on at most
+START = "start_job"  # the control operation
+DIRECTORY = "jobs"
 
 #: What a job's work gives: a message, or a result with the members of an object.
 Outcome = str | dict[str, Any]
 
-_INTERRUPTED = "The job was interrupted by a restart of the node."
-_INSIDE = ("process", "__createdtime__", "__updatedtime__")
+_INSIDE = ("__createdtime__", "__updatedtime__")
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a job is to do: an operation with checked members, on behalf of a user. `spooled` names a file of
+    `<root>/jobs`; `word` is what messages call a schema."""
+
+    operation: str
+    user: str
+    word: str
+    members: dict[str, Any]
+    spooled: str | None = None
 
 
 class Jobs:
     """The jobs of a node. Safe for threads."""
 
     def __init__(self, node: engine.Node) -> None:
+        self._root = node.root
         self._rows = node.system(JOBS)
-        self._slots = threading.BoundedSemaphore(AT_ONCE)
-        self._places = threading.BoundedSemaphore(WAITING)
-        self._threads: set[threading.Thread] = set()
-        self._process = {"pid": os.getpid(), "started": psutil.Process().create_time()}
 
-    def start(self, kind: str, user: str, word: str, work: Callable[[], Outcome]) -> str:
-        """Have `work` done by a thread of this process; gives the id of the job. Busy when too many are waiting.
-
-        `word` is what messages call a schema.
-        """
-        if not self._places.acquire(blocking=False):
-            raise engine.Busy("Too many jobs are waiting; try again later.")
-        job = str(uuid.uuid4())
-        row = {
-            "id": job,
-            "type": kind,
-            "status": CREATED,
-            "message": None,
-            "user": user,
-            "created_datetime": _now(),
-            "process": self._process,
-        }
+    def start(self, order: Order) -> str:
+        """Have the node process do it; gives the id of the job. Unreachable without a node process, Busy when too many
+        jobs are waiting."""
         try:
-            self._rows.insert([row])
-            thread = threading.Thread(target=self._run, args=(job, word, work), name=f"job {job}", daemon=True)
-            self._threads.add(thread)
-            thread.start()
-        except BaseException:
-            self._places.release()
-            raise
-        return job
+            body = msgspec.to_builtins(order, builtin_types=(bytes,))
+            return str(control.call(self._root, START, body))
+        except (TypeError, OverflowError, ValueError) as problem:
+            raise Refused(400, f"A job cannot be given this: {problem}") from None
 
-    def wait(self, timeout: float) -> bool:
-        """Wait until the jobs of this process have ended, but no longer than `timeout` seconds; whether they have."""
-        deadline = time.monotonic() + timeout
-        for thread in list(self._threads):
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in list(self._threads))
+    def spool(self, text: str) -> str:
+        """Put a text into a file for a job to come; gives its name."""
+        directory = spool_directory(self._root)
+        name = f"{uuid.uuid4()}"
+        with os.fdopen(os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text.encode(errors="replace"))
+        return name
 
     def find(self, job: str) -> dict[str, Any] | None:
         row = self._rows.get(job)
-        return None if row is None else self._shown(row)
+        return None if row is None else _shown(row)
 
     def between(self, start: float, end: float) -> list[dict[str, Any]]:
         """The jobs that were made between two times (ms, both exclusive), oldest first."""
-        if "created_datetime" not in {attribute.name for attribute in self._rows.attributes()}:
+        if "created_datetime" not in self._rows.attribute_names():
             return []
         rows = self._rows.search("created_datetime", "greater_than", start)
-        return [self._shown(row) for row in rows if row["created_datetime"] < end]
-
-    def _run(self, job: str, word: str, work: Callable[[], Outcome]) -> None:
-        try:
-            with self._slots:
-                self._rows.update([{"id": job, "status": IN_PROGRESS, "start_datetime": _now()}])
-                change = _outcome(job, word, work)
-                self._rows.update([{"id": job, "end_datetime": _now(), **change}])
-        finally:
-            self._threads.discard(threading.current_thread())
-            self._places.release()
-
-    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
-        if row["status"] in (CREATED, IN_PROGRESS) and not _is_alive(row["process"]):
-            end = {"status": ERROR, "message": _INTERRUPTED, "end_datetime": _now()}
-            self._rows.update([{"id": row["id"], **end}])
-            row = {**row, **end}
-        return {name: value for name, value in row.items() if name not in _INSIDE}
+        return [_shown(row) for row in rows if row["created_datetime"] < end]
 
 
-def _outcome(job: str, word: str, work: Callable[[], Outcome]) -> dict[str, Any]:
-    """What becomes of a job: the attributes of its row that tell how it ended."""
-    try:
-        done = work()
-    except Exception as error:
-        refused = error if isinstance(error, Refused) else refusal(error, word, 404)
-        only_text = refused.body.keys() == {"error"}
-        return {"status": ERROR, "message": refused.body["error"] if only_text else refused.body}
-    if isinstance(done, str):
-        return {"status": COMPLETE, "message": done}
-    return {"status": COMPLETE, "message": f"Successfully completed job: {job}", "result": done}
+def spool_directory(root: Path) -> Path:
+    directory = root / DIRECTORY
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory
 
 
-def _is_alive(process: dict[str, Any]) -> bool:
-    try:
-        return abs(psutil.Process(process["pid"]).create_time() - process["started"]) < 1
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _now() -> int:
+def now() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in _INSIDE}

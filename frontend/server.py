@@ -206,7 +206,7 @@ def node_processes(configuration: Configuration, opened: list[Listener]) -> list
     roles = ",".join(str(listener.role) for listener in opened)
     descriptors = [listener.socket.fileno() for listener in opened]
     return [
-        Child("the node process", [*python("engine.node"), *common], []),
+        Child("the node process", [*python("engine.node"), *common, "--extension", "frontend.work"], []),
         Child("the HTTP service", [*python("frontend.web"), *common, "--listeners", roles], descriptors),
     ]
 

@@ -7,7 +7,9 @@ itself and of the kernel's file systems. It matters where a path leads in the en
 from __future__ import annotations
 
 import os
+import secrets
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
@@ -34,7 +36,7 @@ def open_for_reading(node: engine.Node, path: str) -> TextIO:
     return os.fdopen(descriptor, encoding="utf-8-sig", errors="replace", newline="")
 
 
-def write(node: engine.Node, directory: str, name: str, content: bytes) -> str:
+def write(node: engine.Node, directory: str, name: str, pieces: Iterable[bytes]) -> str:
     """Write a file as a whole, replacing one of the same name; gives its path. 400 with the reason for a refusal."""
     if not name or "/" in name or "\0" in name or name in (".", ".."):
         raise Refused(400, f"filename '{name}' is invalid")
@@ -52,7 +54,7 @@ def write(node: engine.Node, directory: str, name: str, content: bytes) -> str:
     try:
         if not _is_allowed(node, place):
             raise Refused(400, f"access to path '{directory}' is denied")
-        _replace(place, name, content)
+        _replace(place, name, pieces)
     except PermissionError:
         raise Refused(400, f"access to path '{directory}' is denied") from None
     finally:
@@ -60,13 +62,17 @@ def write(node: engine.Node, directory: str, name: str, content: bytes) -> str:
     return str(Path(directory) / name)
 
 
-def _replace(place: int, name: str, content: bytes) -> None:
-    draft = f".{name}.{os.getpid()}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+def _replace(place: int, name: str, pieces: Iterable[bytes]) -> None:
+    draft = f".{name}.{secrets.token_hex(4)}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(draft, flags, 0o600, dir_fd=place), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(draft, dir_fd=place)
+            raise
     os.rename(draft, name, src_dir_fd=place, dst_dir_fd=place)
 
 

@@ -106,12 +106,12 @@ class Master(BaseApplication):
 
     def load(self) -> Wsgi:
         """What a worker serves; called in the worker, so the node is opened after the fork."""
-        from frontend.app import create_app
+        from frontend.app import create_apps
 
         node = engine.open_node(self._root)
         self.cfg.set("worker_exit", lambda master, worker: node.close())
-        functions = {port for port, role in self._ports.items() if role.name == FUNCTIONS}
-        return dispatcher(create_app(node), no_functions, functions)
+        function_ports = {port for port, role in self._ports.items() if role.name == FUNCTIONS}
+        return dispatcher(*create_apps(node), function_ports)
 
 
 class Tls:
@@ -155,18 +155,6 @@ def dispatcher(operations: Wsgi, functions: Wsgi, function_ports: set[int]) -> W
         return chosen(environ, start_response)
 
     return application
-
-
-def no_functions(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """What the custom-functions port serves as long as there are no functions."""
-    is_health = environ["PATH_INFO"] == "/health" and environ["REQUEST_METHOD"] in ("GET", "HEAD")
-    status, kind, body = (
-        ("200 OK", "text/plain; charset=utf-8", b"KennelDB is running.")
-        if is_health
-        else ("404 Not Found", "application/json", b'{"error":"Not found"}')
-    )
-    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
-    return [body]
 
 
 def _ports(roles: list[Role]) -> dict[int, Role]:

@@ -5,29 +5,28 @@ The values in between are plain Python. Integers keep 64 bits; a float without a
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
-import zlib
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import brotli
 import cbor2
 import msgspec
 import orjson
 
 from frontend.errors import Refused
+from frontend.rows import Rows
 
 JSON = "application/json"
 CBOR = "application/cbor"
 MESSAGE_PACK = "application/x-msgpack"
 CSV = "text/csv"
 
-#: Bodies shorter than this many bytes are sent as they are.
-COMPRESSION_THRESHOLD = 1200
+SPOOL_BYTES = 1 << 20  # of a long answer that are kept in memory while it is counted
+PIECE = 1 << 16  # bytes of a file that are sent at a time
 
 _INTEGRAL_FLOAT = re.compile(rb"\.0[,}\]]")
 
@@ -39,6 +38,7 @@ class Format:
     content_type: str
     preference: float
     encode: Callable[[Any], bytes]
+    stream: Callable[[Rows], Iterator[bytes]]
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -108,8 +108,11 @@ def encode_csv(value: Any) -> bytes:
     """A header line, then a line a row: texts quoted, numbers and booleans bare, null empty, the rest quoted JSON."""
     rows = [row if isinstance(row, dict) else {"value": row} for row in (value if isinstance(value, list) else [value])]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [",".join(map(_cell, columns)), *(",".join(_cell(row.get(name)) for name in columns) for row in rows)]
-    return ("\r\n".join(lines) + "\r\n").encode()
+    return _csv_lines([dict(zip(columns, columns, strict=True)), *rows], columns)
+
+
+def _csv_lines(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> bytes:
+    return "".join(",".join(_cell(row.get(name)) for name in columns) + "\r\n" for row in rows).encode()
 
 
 def _cell(value: Any) -> str:
@@ -133,11 +136,49 @@ def whole_numbers(value: Any) -> Any:
     return value
 
 
+# ------------------------------------------------------------------------------------------------------ long answers
+
+
+def stream_json(rows: Rows) -> Iterator[bytes]:
+    opening = b"["
+    for chunk in rows.chunks():
+        yield opening + encode_json(chunk)[1:-1]
+        opening = b","
+    yield b"[]" if opening == b"[" else b"]"
+
+
+def stream_cbor(rows: Rows) -> Iterator[bytes]:
+    """An array of indefinite length."""
+    yield b"\x9f"
+    for chunk in rows.chunks():
+        yield b"".join(map(encode_cbor, chunk))
+    yield b"\xff"
+
+
+def stream_message_pack(rows: Rows) -> Iterator[bytes]:
+    """Its arrays begin with their length, so the rows wait in a file until they have been counted."""
+    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
+        count = 0
+        for chunk in rows.chunks():
+            count += len(chunk)
+            spool.write(b"".join(map(encode_message_pack, chunk)))
+        yield b"\xdd" + count.to_bytes(4, "big")
+        spool.seek(0)
+        yield from iter(lambda: spool.read(PIECE), b"")
+
+
+def stream_csv(rows: Rows) -> Iterator[bytes]:
+    columns = rows.columns()
+    yield _csv_lines([dict(zip(columns, columns, strict=True))], columns)
+    for chunk in rows.chunks():
+        yield _csv_lines(chunk, columns)
+
+
 FORMATS = (
-    Format(CBOR, 1.0, encode_cbor),
-    Format(MESSAGE_PACK, 0.9, encode_message_pack),
-    Format(JSON, 0.8, encode_json),
-    Format(CSV, 0.1, encode_csv, (("Content-Disposition", 'attachment; filename="data.csv"'),)),
+    Format(CBOR, 1.0, encode_cbor, stream_cbor),
+    Format(MESSAGE_PACK, 0.9, encode_message_pack, stream_message_pack),
+    Format(JSON, 0.8, encode_json, stream_json),
+    Format(CSV, 0.1, encode_csv, stream_csv, (("Content-Disposition", 'attachment; filename="data.csv"'),)),
 )
 DEFAULT = FORMATS[2]
 ANYTHING_PREFERENCE = 0.5
@@ -147,7 +188,7 @@ ANYTHING_PREFERENCE = 0.5
 def negotiate(accept: str) -> Format:
     """The format that an Accept header asks for: client quality times server preference decides. 406 when none fits."""
     best: tuple[float, Format] | None = None
-    for pattern, quality in _qualities(accept):
+    for pattern, quality in qualities(accept):
         for score, candidate in _matches(pattern, quality):
             if score > 0 and (best is None or score > best[0]):
                 best = (score, candidate)
@@ -165,7 +206,7 @@ def _matches(pattern: str, quality: float) -> Iterable[tuple[float, Format]]:
     return [(quality * candidate.preference, candidate) for candidate in FORMATS if candidate.content_type == pattern]
 
 
-def _qualities(header: str) -> Iterable[tuple[str, float]]:
+def qualities(header: str) -> Iterable[tuple[str, float]]:
     """The elements of an Accept-like header with their quality from 0 to 1; an unreadable quality counts as 0."""
     for element in header.split(","):
         name, *parameters = (part.strip().lower() for part in element.split(";"))
@@ -176,25 +217,3 @@ def _qualities(header: str) -> Iterable[tuple[str, float]]:
             yield name, min(max(float(quality), 0.0), 1.0)
         except ValueError:
             yield name, 0.0
-
-
-# ------------------------------------------------------------------------------------------------------- compression
-
-_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    "br": lambda body: brotli.compress(body, quality=4),
-    "gzip": lambda body: gzip.compress(body, compresslevel=4, mtime=0),
-    "deflate": lambda body: zlib.compress(body, 4),
-}
-
-
-@lru_cache(maxsize=256)
-def negotiate_encoding(accept_encoding: str) -> str | None:
-    """The content coding that an Accept-Encoding header likes best, None for none; ties go to br, then gzip."""
-    wanted = dict(_qualities(accept_encoding))
-    otherwise = wanted.get("*", 0.0)
-    best = max(_COMPRESSORS, key=lambda name: wanted.get(name, otherwise))
-    return best if wanted.get(best, otherwise) > 0 else None
-
-
-def compress(body: bytes, encoding: str) -> bytes:
-    return _COMPRESSORS[encoding](body)

@@ -5,8 +5,9 @@ with engine.open_node("/data/kennel") as node:
     grammar.query(node, "SELECT * FROM dev.dog WHERE id = ?", [1])      # -> list of dicts, or the write reply
 """
 
+from grammar.budget import Budget
 from grammar.errors import SqlError
 from grammar.scope import Touch
 from grammar.statement import Statement, prepare, query
 
-__all__ = ["SqlError", "Statement", "Touch", "prepare", "query"]
+__all__ = ["Budget", "SqlError", "Statement", "Touch", "prepare", "query"]

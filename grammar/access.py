@@ -7,7 +7,7 @@ whole table in key order, the smallest range of an index, several indexes for an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 
 from engine import keys
@@ -74,10 +74,10 @@ def access(
     wanted += [name for number, name in attributes_in(path.rest) if number == source.number]
     needed = tuple(dict.fromkeys(wanted))
     if path.several:
-        reader: Operator = KeyUnion(source, place.view, path.several, needed, path.entries, path.used)
+        reader: Operator = KeyUnion(source, place.view, path.several, needed, path.entries, frame.budget, path.used)
     else:
         reader = Scan(
-            source, place.view, path.attribute, path.ranges, needed, path.entries, path.used,
+            source, place.view, path.attribute, path.ranges, needed, path.entries, frame.budget, path.used,
             reverse=path.ordered and wish.reverse, sorted=path.ordered,
         )  # fmt: skip
     if not path.rest:
@@ -95,6 +95,7 @@ def estimate(source: TableSource, conditions: Sequence[Expression], frame: Frame
 
 
 def choose(place: Place, conditions: tuple[Expression, ...], wish: Wish) -> Path:
+    """The cheapest path. Costs are in rows read in key order."""
     primary, total = place.source.primary_key, place.view.count()
     whole = Path(primary, EVERYTHING, total, conditions, (), total, ordered=False)
     if not place.frame.indexes:
@@ -150,16 +151,13 @@ def _union(place: Place, node: Expression, conditions: tuple[Expression, ...]) -
 
 def _with_sort(path: Path, matching: int) -> Path:
     rows = min(matching, path.entries)
-    return _costing(path, path.cost + SORT_COST * rows * log2(rows + 2))
+    return replace(path, cost=path.cost + SORT_COST * rows * log2(rows + 2))
 
 
 def _cut_short(path: Path, wanted: int, matching: int) -> Path:
-    """The cost of a path that is left after so many rows: the matching ones are taken to lie evenly in it."""
-    return _costing(path, path.cost * min(1.0, (wanted + 1) / (matching + 1)))
-
-
-def _costing(path: Path, cost: float) -> Path:
-    return Path(path.attribute, path.ranges, path.entries, path.rest, path.used, cost, path.ordered, path.several)
+    """The cost of a path that is left after so many rows: those that match are taken to lie evenly in it."""
+    seen = (wanted + 1) * RESIDUAL ** len(path.rest)
+    return replace(path, cost=path.cost * min(1.0, seen / (matching + 1)))
 
 
 def _ordered(
@@ -176,5 +174,5 @@ def _ordered(
             return []
         if any(place.view.count_in(attribute, each & keys.COMPOSITES) for each in path.ranges):
             return []
-    path = Path(path.attribute, path.ranges, path.entries, path.rest, path.used, path.cost, ordered=True)
+    path = replace(path, ordered=True)
     return [path if wish.rows is None else _cut_short(path, wish.rows, min(matching, path.entries))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from math import fmod
 
@@ -20,6 +21,18 @@ def _on_numbers(compute: Callable[[Number, Number], Number | None]) -> Callable[
             right = number_of(right)
         return None if left is None or right is None else compute(left, right)
 
+    return operate
+
+
+def _arithmetic(compute: Callable[[Number, Number], Number]) -> Callable[[Value, Value], Value]:
+    """The same for an operator that is defined for all numbers; two numbers take the shortest way."""
+
+    def operate(left: Value, right: Value) -> Value:
+        if type(left) in NUMBER_TYPES and type(right) in NUMBER_TYPES:
+            return finite(compute(left, right))
+        return converting(left, right)
+
+    converting = _on_numbers(lambda left, right: finite(compute(left, right)))
     return operate
 
 
@@ -47,15 +60,13 @@ def _remainder(left: Number, right: Number) -> Number | None:
     return finite(fmod(left, right))
 
 
-_add_numbers = _on_numbers(lambda left, right: finite(left + right))
+_add_numbers = _arithmetic(operator.add)
 
 
 def add(left: Value, right: Value) -> Value:
     """Sum, or concatenation when a side is a text."""
-    if left is None or right is None:
-        return None
     if type(left) is str or type(right) is str:
-        return text_of(left) + text_of(right)
+        return None if left is None or right is None else text_of(left) + text_of(right)
     return _add_numbers(left, right)
 
 
@@ -65,8 +76,8 @@ def concatenate(left: Value, right: Value) -> str:
 
 BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "+": add,
-    "-": _on_numbers(lambda left, right: finite(left - right)),
-    "*": _on_numbers(lambda left, right: finite(left * right)),
+    "-": _arithmetic(operator.sub),
+    "*": _arithmetic(operator.mul),
     "/": _on_numbers(_divide),
     "%": _on_numbers(_remainder),
     "||": concatenate,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -18,7 +19,7 @@ from grammar.errors import SqlError
 from grammar.frame import Frame, Layout, Row
 from grammar.functions import lookup
 from grammar.functions.conversion import cast
-from grammar.functions.signature import Function, check_arguments
+from grammar.functions.signature import Function
 from grammar.syntax import Expression
 from grammar.values import Value, identity
 
@@ -56,8 +57,8 @@ def compile_expression(node: Expression, frame: Frame, layout: Layout) -> Evalua
 
 def constant_value(node: Expression, frame: Frame) -> Constant | None:
     """The value of an expression that needs no row, else None."""
-    if isinstance(node, syntax.Literal):
-        return Constant(node.value if node.slot is None else frame.literals[node.slot])
+    if isinstance(node, (syntax.Literal, syntax.Parameter)):
+        return Constant(compile_expression(node, frame, {})(()))
     if not is_constant(node, frame):
         return None
     compiled = compile_expression(node, frame, {})
@@ -100,7 +101,7 @@ def _literal(node: syntax.Literal, scope: Scope) -> Evaluate:
 
 
 def _parameter(node: syntax.Parameter, scope: Scope) -> Evaluate:
-    return Constant(scope.frame.parameter(node.key))
+    return Constant(scope.frame.parameters[node.key])
 
 
 def _field(node: Field, scope: Scope) -> Evaluate:
@@ -150,9 +151,7 @@ def _cast(node: syntax.Cast, scope: Scope) -> Evaluate:
 
 def _call(node: syntax.Call, scope: Scope) -> Evaluate:
     function = lookup(node.name)
-    if function is None or node.star or node.distinct:
-        raise SqlError(f"unknown function '{node.name}'")
-    check_arguments(node.name, len(node.arguments), function.least, function.most)
+    assert function is not None
     arguments = [scope.compile(each) for each in node.arguments]
     closure = _calling(function, arguments, scope.frame.now)
     return closure if function.volatile else _folded(closure, *arguments)
@@ -177,7 +176,7 @@ def _scalar(node: Nested, scope: Scope) -> Evaluate:
 
 
 def _single_value(rows: Iterable[Row]) -> Value:
-    found = list(rows)
+    found = list(islice(rows, 2))
     if len(found) > 1:
         raise SqlError("A sub-query used as a value returned more than one row.")
     return found[0][0] if found else None

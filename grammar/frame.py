@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from grammar.bound import BoundQuery, Key
+from grammar.budget import Budget
 from grammar.values import Value
 
 if TYPE_CHECKING:
@@ -22,20 +23,18 @@ class Frame:
 
     `now` is the statement's time in milliseconds since the epoch. `indexes` is off to see what a query gives without.
     `plan` plans a query; it is here because expressions hold queries and queries expressions. `results` keeps what
-    sub-queries gave that do not depend on any row.
+    sub-queries gave that do not depend on any row. `budget` is what the whole statement may use.
     """
 
     views: Mapping[tuple[str, str], Any]
     literals: Sequence[Value]
-    parameters: Sequence[Value] | Mapping[str, Value]
+    parameters: Mapping[int | str, Value]
     now: int
     indexes: bool
     plan: Callable[[BoundQuery, Frame], Operator]
+    budget: Budget
     outer: Mapping[Key, Value] = field(default_factory=dict)
     results: dict[Any, Any] = field(default_factory=dict)
-
-    def parameter(self, key: int | str) -> Value:
-        return self.parameters[key]  # type: ignore[index]
 
     def within(self, values: Mapping[Key, Value]) -> Frame:
         """The frame for a sub-query of this one."""

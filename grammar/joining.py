@@ -168,7 +168,7 @@ class Planner:
         value_of = compile_expression(value, self.frame, part.operator.layout)
         operator = LookupJoin(
             part.operator, source, view, field.attribute, value_of, columns, test, outer, part.width, part.estimate,
-            (tie, *rest),
+            self.frame.budget, (tie, *rest),
         )  # fmt: skip
         return Part(operator, part.numbers | {source.number}, part.width + len(columns), part.estimate)
 
@@ -190,7 +190,7 @@ class Planner:
         rows = max(left.estimate, right.estimate) if ties else left.estimate * max(right.estimate, 1)
         operator = HashJoin(
             left.operator, right.operator, left_key, right_key, test, outer, full, right.width, left.width, rows,
-            tuple(conditions),
+            self.frame.budget, tuple(conditions),
         )  # fmt: skip
         return Part(operator, left.numbers | right.numbers, left.width + right.width, rows)
 

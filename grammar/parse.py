@@ -19,20 +19,28 @@ from grammar import syntax
 from grammar.build import Builder
 from grammar.errors import MISSING, NOT_SQL, ONE_STATEMENT, SqlError, syntax_error
 from grammar.tokens import CONTEXTUAL, Shape, Token, shape, tokenize
+from grammar.values import is_text
 
 GRAMMAR = Path(__file__).with_name("sql.lark")
 REFUSED = frozenset(["CREATE", "DROP", "ALTER", "TRUNCATE", "SHOW", "USE", "BEGIN", "MERGE", "SET"])
 MAX_DEPTH = 150  # of the syntax tree; every later step walks it by recursion
-CACHED_SHAPES = 512
-CACHED_VARIANTS = 64
+MAX_OPEN = 5_000  # rules that the parser has begun at one time
+KEPT_SHAPES = 512
+KEPT_VARIANTS = 64
+LONGEST_KEPT = 4_096  # characters of a shape; long INSERTs are not worth keeping
+TOO_DEEP = "The statement is nested too deeply."
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A statement and the values of its literals, in the order of their slots."""
+    """A statement and the values of its literals, in the order of their slots.
+
+    `kept` tells that the same tree is given for the next statement of this shape.
+    """
 
     statement: syntax.Statement
     literals: tuple[Any, ...]
+    kept: bool
 
 
 @dataclass(slots=True)
@@ -51,29 +59,30 @@ def parse(sql: Any) -> Parsed:
     """The syntax tree of one statement. Raises SqlError."""
     if sql is None or sql == "":
         raise SqlError(MISSING)
-    if not isinstance(sql, str):
+    if not isinstance(sql, str) or not is_text(sql):
         raise SqlError(NOT_SQL)
     found = shape(sql)
     known = _known.get(found.key)
     if known is not None and known.slots == len(found.literals):
         statement = known.variants.get(_pinned_values(known.pinned, found.literals))
         if statement is not None:
-            return Parsed(statement, found.literals)
+            return Parsed(statement, found.literals, kept=True)
     tokens = tokenize(sql)
     statement = _tree(sql, tokens)
     literals = tuple([token.value for token in tokens if token.slot is not None])
-    if literals == found.literals:
+    kept = literals == found.literals and len(found.key) <= LONGEST_KEPT
+    if kept:
         _remember(found, statement)
-    return Parsed(statement, literals)
+    return Parsed(statement, literals, kept)
 
 
 def _remember(found: Shape, statement: syntax.Statement) -> None:
     free = frozenset(_free_slots(statement))
     pinned = tuple([slot for slot in range(len(found.literals)) if slot not in free])
-    if len(_known) >= CACHED_SHAPES:
+    if len(_known) >= KEPT_SHAPES:
         _known.clear()
     known = _known.setdefault(found.key, Known(len(found.literals), pinned, {}))
-    if len(known.variants) >= CACHED_VARIANTS:
+    if len(known.variants) >= KEPT_VARIANTS:
         known.variants.clear()
     known.variants[_pinned_values(pinned, found.literals)] = statement
 
@@ -85,8 +94,11 @@ def _pinned_values(pinned: tuple[int, ...], literals: tuple[Any, ...]) -> tuple[
 def _free_slots(statement: syntax.Statement) -> Iterator[int]:
     """Literals whose value the tree does not depend on: those of conditions, limits and written values.
 
-    Select lists, GROUP BY and ORDER BY give names and positions from their literals and are compared with each other.
+    Select lists, GROUP BY and ORDER BY give names and positions from their literals and are compared with each other;
+    EXPLAIN shows all of them.
     """
+    if isinstance(statement, syntax.Explain):
+        return
     for node, _ in syntax.nodes(statement):
         for expression in _free_expressions(node):
             for each in syntax.walk(expression):
@@ -120,7 +132,7 @@ def _tree(sql: str, tokens: list[Token]) -> syntax.Statement:
         raise SqlError(ONE_STATEMENT)
     statement: syntax.Statement = _run_tables(sql, tokens)
     if max(depth for _, depth in syntax.nodes(statement)) > MAX_DEPTH:
-        raise SqlError("The statement is nested too deeply.")
+        raise SqlError(TOO_DEEP)
     return statement
 
 
@@ -131,6 +143,8 @@ def _run_tables(sql: str, tokens: list[Token]) -> Any:
     try:
         for token in tokens:
             position = token.start
+            if len(machine.parser_state.state_stack) > MAX_OPEN:
+                raise SqlError(TOO_DEEP)
             feed(_contextual(machine, token) if token.type in CONTEXTUAL else token)
         position = len(sql)
         return machine.feed_eof()

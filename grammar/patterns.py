@@ -21,7 +21,7 @@ Segment = list[str]  # regular expressions for one character each
 REGEXP_SECONDS = 2.0
 CACHED = 1024
 # What else than its two ASCII forms equals a letter when case is ignored.
-FOLDED_BEYOND_ASCII = {"i": "İı", "k": "K", "s": "ſ"}
+FOLDED_BEYOND_ASCII = {"i": "\u0130\u0131", "k": "\u212a", "s": "\u017f"}
 
 
 class Wildcards(NamedTuple):

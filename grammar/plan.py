@@ -55,7 +55,7 @@ class Window:
 def plan(query: BoundQuery, frame: Frame) -> Operator:
     """The operator whose rows are those of the query, in the order of its keys."""
     if isinstance(query, Combination):
-        return Combine(query.operator, query.every, plan(query.left, frame), plan(query.right, frame))
+        return Combine(query.operator, query.every, plan(query.left, frame), plan(query.right, frame), frame.budget)
     return _Selecting(query, frame, _window(query.limit, frame)).operator()
 
 
@@ -117,8 +117,8 @@ class _Selecting:
         selection = self.selection
         conditions = selection.conditions
         if any(self._never(each) for each in conditions):
-            layout = {(number, name): 0 for number, names in selection.needs.items() for name in names}
-            return Access(Given((), "no rows", layout), None, True, 0)
+            nowhere = {(number, name): 0 for number, names in selection.needs.items() for name in names}
+            return Access(Given((), "no rows", nowhere), None, True, 0)
         if selection.source is None:
             rows: Operator = Given(((),))
             tests = tuple([condition(each, Scope(self.frame, {})) for each in conditions])
@@ -145,7 +145,7 @@ class _Selecting:
         key_parts = tuple([compile_expression(each, self.frame, layout) for each in grouping.keys])
         reducers = tuple([self._reducer(each, read.operator) for each in grouping.reductions])
         rows = max(read.estimate // EXPECTED_GROUPS, 1) if grouping.keys else 1
-        return Group(read.operator, grouping, key_parts, reducers, rows)
+        return Group(read.operator, grouping, key_parts, reducers, rows, self.frame.budget)
 
     def _reducer(self, reduction: Reduction, rows: Operator) -> Reducer:
         aggregate = find_aggregate(reduction.name, 1)
@@ -171,9 +171,9 @@ class _Selecting:
         """DISTINCT, ORDER BY, LIMIT, and away with what was there for sorting only."""
         selection, window = self.selection, self.window
         if distinct:
-            rows = Distinct(rows)
+            rows = Distinct(rows, self.frame.budget)
         if selection.order:
-            rows = Sort(rows, selection.order, window.end, selection.columns)
+            rows = Sort(rows, selection.order, window.end, selection.columns, self.frame.budget)
         if window != Window():
             rows = Limit(rows, window.offset, window.count, window.percent)
         return rows if len(selection.keys) == len(selection.columns) else Trim(rows, len(selection.keys))

@@ -13,6 +13,7 @@ from grammar.errors import SqlError, ambiguous_column, unknown_column
 from grammar.syntax import Expression, walk
 
 Visible = Callable[[str, str], "list[str] | None"]
+SECRETS = frozenset({"password", "refresh_token"})  # of system tables: for SQL these attributes do not exist
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,10 @@ class TableState(NamedTuple):
 
     @classmethod
     def of(cls, table: Any) -> TableState:
-        return cls(table.id, tuple(table.attribute_names()))
+        names = table.attribute_names()
+        if table.schema == "system":
+            names = [name for name in names if name not in SECRETS]
+        return cls(table.id, tuple(names))
 
 
 @dataclass(slots=True)

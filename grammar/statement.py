@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,17 +20,18 @@ from grammar.bound import (
     BoundStatement,
     BoundUpdate,
 )
+from grammar.budget import UNWATCHED, Budget
 from grammar.errors import SqlError
 from grammar.explain import explained
 from grammar.frame import Frame
 from grammar.parse import Parsed, parse
 from grammar.plan import plan
 from grammar.scope import Catalog, TableState, Touch, Visible
-from grammar.values import Value
+from grammar.values import Value, finite, is_text
 from grammar.write import Writer
 
 Parameters = Sequence[Value] | Mapping[str, Value]
-SCALARS = (type(None), bool, int, float, str)
+Accepted = Mapping[int | str, Value]
 KEPT_BINDINGS = 1024
 
 
@@ -40,44 +41,56 @@ class Statement:
 
     node: Any
     parsed: Parsed
-    parameters: Parameters
+    parameters: Accepted
     bound: BoundStatement
     touches: tuple[Touch, ...]
 
     def run(
-        self, user: str | None = None, visible: Visible | None = None, *, indexes: bool = True
+        self,
+        user: str | None = None,
+        visible: Visible | None = None,
+        *,
+        budget: Budget = UNWATCHED,
+        indexes: bool = True,
     ) -> list[dict[str, Any]] | dict[str, Any]:
         """The rows of a query, or the reply of a write.
 
-        `visible(schema, table)` narrows what * stands for: a list of attributes, or None for all. Without `indexes`
-        tables are read whole, in key order; the result is the same. Raises SqlError, engine.KennelError.
+        `visible(schema, table)` narrows what * stands for: a list of attributes, or None for all. `budget` limits time
+        and memory. Without `indexes` tables are read whole, in key order; the result is the same.
+        Raises SqlError, engine.KennelError.
         """
         bound = self.bound
-        if visible is not None:
+        if visible is not None and self._is_narrowed(visible):
             bound = bind_statement(self.parsed.statement, Catalog(self.node, visible))
         if isinstance(bound, (BoundInsert, BoundUpdate, BoundDelete)):
-            return Writer(self.node, user, lambda: self._frame(indexes)).write(bound)
-        with self._frame(indexes) as frame:
+            return Writer(self.node, user, lambda: self._frame(budget, indexes)).write(bound)
+        with self._frame(budget, indexes) as frame:
             if isinstance(bound, BoundExplain):
                 return explained(plan(bound.query, frame))
             return self._rows(bound, frame)
 
+    def _is_narrowed(self, visible: Visible) -> bool:
+        """Whether a * of the statement stands for less than everything."""
+        starred = [touch for touch in self.touches if touch.attributes is None]
+        return any(visible(touch.schema, touch.table) is not None for touch in starred)
+
     def _rows(self, query: BoundQuery, frame: Frame) -> list[dict[str, Any]]:
         keys = query.keys
-        return [dict(zip(keys, row, strict=True)) for row in plan(query, frame).rows()]
+        rows = plan(query, frame).rows()
+        return frame.budget.collected(dict(zip(keys, row, strict=True)) for row in rows)
 
     @contextmanager
-    def _frame(self, indexes: bool) -> Iterator[Frame]:
+    def _frame(self, budget: Budget, indexes: bool) -> Iterator[Frame]:
         """A frame over one cut of all tables that the statement looks into."""
         tables = list(dict.fromkeys([(each.schema, each.table) for each in self.touches if each.action != "insert"]))
         now = time.time_ns() // 1_000_000
         if len(tables) == 1:
             with self.node.table(*tables[0]).view() as view:
-                yield Frame({tables[0]: view}, self.parsed.literals, self.parameters, now, indexes, plan)
+                yield Frame({tables[0]: view}, self.parsed.literals, self.parameters, now, indexes, plan, budget)
             return
         with self.node.snapshot(tables) as snapshot:
             views = {table: snapshot.table(*table) for table in tables}
-            yield Frame(views, self.parsed.literals, self.parameters, now, indexes, plan)
+            yield Frame(views, self.parsed.literals, self.parameters, now, indexes, plan, budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +122,14 @@ _bindings: dict[tuple[int, int], Binding] = {}
 def prepare(node: Any, sql: Any, parameters: Parameters | None = None) -> Statement:
     """Parses and binds a statement. Raises SqlError, and engine.NotFound for a table or schema that a query names."""
     parsed = parse(sql)
-    binding = _bindings.get((id(node), id(parsed.statement)))
+    binding = _bindings.get((id(node), id(parsed.statement))) if parsed.kept else None
     if binding is None or not binding.is_valid(node):
         binding = _bind(node, parsed.statement)
-    given: Parameters = () if parameters is None else parameters
-    if given or binding.parameters:
-        _check_parameters(binding.parameters, given)
+        if parsed.kept:
+            _keep(binding, node)
+    given: Accepted = {}
+    if parameters or binding.parameters:
+        given = _accepted(() if parameters is None else parameters, binding.parameters)
     return Statement(node, parsed, given, binding.bound, binding.touches)
 
 
@@ -127,25 +142,32 @@ def _bind(node: Any, statement: syntax.Statement) -> Binding:
     catalog = Catalog(node)
     bound = bind_statement(statement, catalog)
     wanted = [each.key for each, _ in syntax.nodes(statement) if isinstance(each, syntax.Parameter)]
-    binding = Binding(
-        weakref.ref(node), statement, bound, tuple(catalog.touches()), catalog.seen, tuple(dict.fromkeys(wanted))
-    )
+    parameters = tuple(dict.fromkeys(wanted))
+    return Binding(weakref.ref(node), statement, bound, tuple(catalog.touches()), catalog.seen, parameters)
+
+
+def _keep(binding: Binding, node: Any) -> None:
     if len(_bindings) >= KEPT_BINDINGS:
         _bindings.clear()
-    _bindings[id(node), id(statement)] = binding
-    return binding
+    _bindings[id(node), id(binding.statement)] = binding
 
 
-def _check_parameters(wanted: tuple[int | str, ...], given: Parameters) -> None:
-    """Raises SqlError unless there is exactly one scalar for each parameter of the statement."""
+def _accepted(given: Any, wanted: tuple[int | str, ...]) -> Accepted:
+    """The parameters, numbers as they would be stored. Raises SqlError unless there is one scalar for each."""
     if isinstance(given, (str, bytes)) or not isinstance(given, (Mapping, Sequence)):
         raise SqlError("parameters must be an array or an object")
-    values = given.values() if isinstance(given, Mapping) else given
-    if not all(isinstance(value, SCALARS) for value in values):
-        raise SqlError("A parameter must be a text, a number, a boolean or null.")
-    known = given.keys() if isinstance(given, Mapping) else range(len(given))
+    known: Collection[Any] = given.keys() if isinstance(given, Mapping) else range(len(given))
     for key in sorted(wanted, key=str):
         if key not in known:
             raise SqlError(f"No value for parameter {f':{key}' if isinstance(key, str) else key + 1}.")
-    if len(given) != len(wanted):
-        raise SqlError(f"The statement has {len(wanted)} parameters, but {len(given)} are given.")
+    if len(known) != len(wanted):
+        raise SqlError(f"The statement has {len(wanted)} parameters, but {len(known)} are given.")
+    return {key: _scalar(given[key]) for key in known}
+
+
+def _scalar(value: Any) -> Value:
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and is_text(value)):
+        return value
+    if isinstance(value, (int, float)) and (number := finite(value)) is not None:
+        return number
+    raise SqlError("A parameter must be a text, a number, a boolean or null.")

@@ -29,36 +29,34 @@ RESERVED = frozenset(_RESERVED.split())
 CONTEXTUAL = frozenset(_CONTEXTUAL.split())
 SYMBOLS = {
     **dict.fromkeys(("==", "===", "<>", "!=", "!==", "<", "<=", ">", ">="), "COMPARE"),
-    **{
-        "=": "EQUAL",
-        "(": "LPAR",
-        ")": "RPAR",
-        ",": "COMMA",
-        ".": "DOT",
-        "*": "STAR",
-        ";": "SEMICOLON",
-        "?": "POSITIONAL",
-    },
+    **{"=": "EQUAL", "(": "LPAR", ")": "RPAR", ",": "COMMA", ".": "DOT", "*": "STAR"},
     **{"+": "SIGN", "-": "SIGN", "/": "RATIO", "%": "RATIO", "^": "CARET", "~": "TILDE", "||": "CONCAT", "->": "ARROW"},
-    **{"&": "BITS", "|": "BITS", "<<": "BITS", ">>": "BITS", "::": "CONVERT"},
+    **{"&": "BITS", "|": "BITS", "<<": "BITS", ">>": "BITS", "::": "CONVERT", ";": "SEMICOLON", "?": "POSITIONAL"},
 }
 LITERALS = frozenset({"INTEGER", "DECIMAL", "TEXT"})
 
-COMMENT = r"--[^\n]*|/\*.*?\*/"
-TEXT = r"""'(?:[^']|'')*'|"(?:[^"]|"")*\""""
-QUOTED = r"`[^`]+`|\[[^\]]+\]"
-NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-JSON_MARK = r"@(?=[{\[])"
-
-SCANNER = re.compile(
-    rf"""(?P<SPACE>(?:\s+|{COMMENT})+)|(?P<TEXT>(?:[Nn](?='))?(?:{TEXT}))|(?P<WORD>[A-Za-z_][A-Za-z0-9_]*)|(?P<NUMBER>{NUMBER})(?![A-Za-z_])
-    |(?P<QUOTED>{QUOTED})|(?P<NUMBERED>\$\d+)|(?P<NAMED>(?<!:):[A-Za-z_][A-Za-z0-9_]*)|(?P<JSON>{JSON_MARK})
-    |(?P<SYMBOL>===|!==|==|<>|!=|<=|>=|<<|>>|\|\||->|::|[-=<>+*/%^~&|.,();?])""",
-    re.DOTALL | re.VERBOSE,
-)
+# Nothing here backtracks (*+ keeps what it took), so that any text is cut in linear time.
+COMMENT = r"--[^\n]*+|/\*(?:[^*]|\*(?!/))*+\*/"
+TEXT = r"""'[^']*+(?:''[^']*+)*+'|"[^"]*+(?:""[^"]*+)*+\""""
+QUOTED = r"`[^`]++`|\[[^\]]++\]"
+NUMBER = r"(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?"
+UNCLOSED = r"""(?:/\*|['"`\[]).*+"""
+PATTERNS = {
+    "SPACE": rf"(?:\s++|{COMMENT})++",
+    "UNCLOSED": r"/\*",
+    "TEXT": rf"(?:[Nn](?='))?(?:{TEXT})",
+    "WORD": r"[A-Za-z_][A-Za-z0-9_]*+",
+    "NUMBER": rf"{NUMBER}(?![A-Za-z_])",
+    "QUOTED": QUOTED,
+    "NUMBERED": r"\$\d++",
+    "NAMED": r"(?<!:):[A-Za-z_][A-Za-z0-9_]*+",
+    "JSON": r"@(?=[{\[])",
+    "SYMBOL": r"===|!==|==|<>|!=|<=|>=|<<|>>|\|\||->|::|[-=<>+*/%^~&|.,();?]",
+}
+SCANNER = re.compile("|".join([f"(?P<{name}>{pattern})" for name, pattern in PATTERNS.items()]), re.DOTALL)
 # The look-ahead spares the engine most positions. An N before a text stays in the key, which does no harm.
 LIFTED = re.compile(
-    rf"""(?=[-/'"`\[.\d])(?:{COMMENT}|{QUOTED}|(?P<text>{TEXT})|(?<![\w$])(?P<number>{NUMBER}))""", re.DOTALL
+    rf"""(?=[-/'"`\[.\d])(?:{COMMENT}|{QUOTED}|(?P<text>{TEXT})|(?<![\w$])(?P<number>{NUMBER})|{UNCLOSED})""", re.DOTALL
 )
 SHAPE_MARKS = {"TEXT": "\0t", "INTEGER": "\0i", "DECIMAL": "\0d"}
 
@@ -103,7 +101,7 @@ def tokenize(sql: str) -> list[Token]:
     position, slots, marks = 0, 0, 0
     while position < len(sql):
         match = SCANNER.match(sql, position)
-        if match is None:
+        if match is None or match.lastgroup == "UNCLOSED":
             raise syntax_error(sql, position)
         start, position = position, match.end()
         group = match.lastgroup or ""

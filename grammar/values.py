@@ -14,8 +14,10 @@ from typing import Any
 
 NUMBER_TYPES = frozenset({int, float})
 COMPOSITE_TYPES = frozenset({list, dict})
-SAFE_INTEGER = 2**53
+SAFE_INTEGER = 2**53  # up to here doubles count without gaps
+LEAST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1  # what the engine stores exactly
 NUMBER_TEXT = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+HALF_A_PAIR = re.compile("[\\ud800-\\udfff]")
 PLAIN_DIGITS = 21  # whole numbers from 10^21 on are written with an exponent
 SMALLEST_PLAIN = -7  # and fractions below 10^-6
 
@@ -23,7 +25,7 @@ Value = Any
 
 
 def whole(number: float) -> int | float:
-    """A double without a fraction as an integer, as far as doubles count without gaps."""
+    """A double without a fraction as an integer, up to SAFE_INTEGER."""
     if number.is_integer() and -SAFE_INTEGER <= number <= SAFE_INTEGER:
         return int(number)
     return number
@@ -31,14 +33,21 @@ def whole(number: float) -> int | float:
 
 def finite(number: int | float) -> int | float | None:
     """The result of a computation as it may be stored: integers of 64 bits, finite doubles, else None."""
-    if type(number) is int:
-        if -(1 << 63) <= number < 1 << 64:
+    if isinstance(number, int):
+        if LEAST_INTEGER <= number <= LARGEST_INTEGER:
             return number
         try:
             return float(number)
         except OverflowError:
             return None
-    return whole(number) if isfinite(number) else None
+    if number.is_integer():
+        return int(number) if -SAFE_INTEGER <= number <= SAFE_INTEGER else number
+    return number if isfinite(number) else None
+
+
+def is_text(text: str) -> bool:
+    """Whether a str is a text, and not one with half a surrogate pair in it."""
+    return text.isascii() or HALF_A_PAIR.search(text) is None
 
 
 def number_of(value: Value) -> int | float | None:

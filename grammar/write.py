@@ -127,12 +127,12 @@ def _chosen(target: TableSource, values: Sequence[Expression], where: Expression
     names = tuple([str(place) for place in range(len(columns))])
     order: tuple[Ordering, ...] = ()
     selection = Selection(target, where, None, None, columns, names, False, order, None)
-    return list(plan(selection, frame).rows())
+    return frame.budget.collected(plan(selection, frame).rows())
 
 
 def _records(statement: BoundInsert, frame: Frame) -> list[Record]:
     if statement.query is not None:
-        rows = list(plan(statement.query, frame).rows())
+        rows = frame.budget.collected(plan(statement.query, frame).rows())
     else:
         rows = [tuple([compile_expression(value, frame, {})(()) for value in row]) for row in statement.rows]
     return [_without_times(dict(zip(statement.columns, row, strict=True))) for row in rows]

@@ -7,6 +7,7 @@ wait for what only `kennel start` needs.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -97,6 +98,28 @@ def status(parameters: tuple[str, ...], as_json: bool) -> int:
     # The flag may also stand behind the parameters, where it is one of them to click.
     rest = tuple(parameter for parameter in parameters if parameter != "--json")
     return report.status(rest, as_json=as_json or len(rest) < len(parameters))
+
+
+@kennel.command(context_settings=PARAMETERS)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("members", nargs=-1, type=click.UNPROCESSED, metavar="[schema=NAME [table=NAME]] [--ROOTPATH DIR]")
+def backup(file: Path, members: tuple[str, ...]) -> int:
+    """Write a backup of the node, or of a schema or table, to FILE; the node may be running."""
+    from frontend.cli import archive
+
+    return archive.make(file, members)
+
+
+@kennel.command(context_settings=PARAMETERS)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument(
+    "parameters", nargs=-1, type=click.UNPROCESSED, metavar="--ROOTPATH DIR [--until TIME] [--PARAM value]…"
+)
+def restore(file: Path, parameters: tuple[str, ...]) -> int:
+    """Restore a backup into a new root directory, as it was at TIME (ISO 8601 or ms since 1970) if that is given."""
+    from frontend.cli import archive
+
+    return archive.bring_back(file, parameters)
 
 
 @kennel.command()

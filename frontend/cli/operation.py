@@ -18,7 +18,7 @@ from frontend.cli import root as roots
 
 def perform(name: str, given: Sequence[str]) -> int | None:
     """Run an operation and print its reply; None, and nothing printed, when there is no such operation."""
-    parameters, members = _separated(given)
+    parameters, members = separated(given)
     root = roots.only_root(parameters)
     as_json = members.pop("json", False) is True
     if pidfile.holder(root) is None:
@@ -36,7 +36,7 @@ def perform(name: str, given: Sequence[str]) -> int | None:
     return Exit.FAILED
 
 
-def _separated(given: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+def separated(given: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """The `--PARAM value` pairs, and the members of the operation."""
     parameters: list[str] = []
     members: dict[str, Any] = {}

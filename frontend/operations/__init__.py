@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import engine
 from frontend.authentication import ANONYMOUS, Accounts, Credentials, User
 from frontend.errors import Refused, refusal
-from frontend.jobs import Jobs
+from frontend.functions.service import Functions
+from frontend.jobs import Jobs, Order, Outcome
 from frontend.operations import (
+    backups,
     bulk,
     cluster,
     configuration,
     describe,
     exports,
+    functions,
     history,
     jobs,
     logs,
+    purges,
     records,
     registration,
     restart,
@@ -33,9 +38,12 @@ from frontend.operations.row import Call, Operation, Services, word_for
 from frontend.permissions import Rule
 from frontend.tokens import Tokens
 
+if TYPE_CHECKING:
+    from frontend.work import Job
+
 _MODULES = (
-    *(schemas, describe, records, search, sql, bulk, exports, jobs, users, roles, tokens),
-    *(history, logs, configuration, system, restart, registration, cluster),
+    *(schemas, describe, records, search, sql, bulk, exports, purges, backups, jobs),
+    *(users, roles, tokens, history, logs, configuration, system, restart, registration, functions, cluster),
 )
 
 #: Every operation by its name.
@@ -47,7 +55,8 @@ class Operations:
 
     def __init__(self, node: engine.Node) -> None:
         accounts = Accounts(node)
-        self.services = Services(node, accounts, Tokens(node, accounts), Jobs(node))
+        functions = Functions(Path(node.configuration.get("customFunctions.root")), self.perform)
+        self.services = Services(node, accounts, Tokens(node, accounts), Jobs(node), functions)
 
     def perform(self, request: Any, credentials: Credentials) -> Any:
         """The result of a request, ready to be encoded. Everything that goes wrong is raised as Refused."""
@@ -65,6 +74,15 @@ class Operations:
             raise
         except Exception as error:
             raise refusal(error, word, operation.absent if operation else 404) from error
+
+    def work(self, order: Order, job: Job) -> Outcome:
+        """Do what a job was ordered to do, with what its user may do by now."""
+        operation = TABLE.get(order.operation)
+        user = self.services.accounts.find(order.user)
+        if operation is None or operation.work is None or user is None or not user.active:
+            raise Refused(400, "There is no such job, or no such user any more.")
+        call = Call(self.services, operation, {}, Credentials(), user, order.word, order.members)
+        return operation.work(call, job)
 
     def _identify(self, operation: Operation | None, request: dict[str, Any], credentials: Credentials) -> User:
         if credentials.token is not None:

@@ -1,53 +1,94 @@
-"""Operations that load CSV. They are jobs: the request is checked and answered at once, the outcome is in get_job."""
+"""Operations that load files of records. They are jobs: the request is checked and answered at once, the outcome is in
+get_job."""
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any, TextIO
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TextIO
 
-from frontend import downloads, server_files
-from frontend.csv_load import ACTIONS, load
+from frontend import csv_load, downloads, json_load, s3, server_files
+from frontend.jobs import Outcome
+from frontend.loading import ACTIONS, Record, Source, load
 from frontend.operations.members import SCHEMA, TABLE, Check, Invalid, Member, name, record, text
 from frontend.operations.row import Call, Operation
+from frontend.operations.submission import submit
 from frontend.permissions import Demand, authorize_demands, on_tables
+
+if TYPE_CHECKING:
+    from frontend.work import Job
+
+PIECE = 1 << 16  # characters of a JSON file that are read at a time
 
 _BAD_ACTION = "Action is required and must be either insert, update, or upsert"
 
 
 def csv_data_load(call: Call) -> dict[str, str]:
-    return _start(call, io.StringIO(call["data"], newline=""))
+    _ = call.table
+    return submit(call, call.jobs.spool(call["data"]), without=("data",))
 
 
 def csv_file_load(call: Call) -> dict[str, str]:
     _ = call.table  # whether it exists comes before whether the file does
-    return _start(call, server_files.open_for_reading(call.node, call["file_path"]))
+    server_files.open_for_reading(call.node, call["file_path"]).close()
+    return submit(call)
 
 
-def csv_url_load(call: Call) -> dict[str, str]:
+def load_of_elsewhere(call: Call) -> dict[str, str]:
+    """Whether there is something to be loaded shows in the job."""
     _ = call.table
-    return _start(call, downloads.opened(call.node, call["csv_url"], call["passthrough_headers"]))
+    return submit(call)
 
 
-def _start(call: Call, opened: AbstractContextManager[TextIO]) -> dict[str, str]:
-    table = call.table
+# -------------------------------------------------------------------------------------------------------------- jobs
+
+
+def _from_spool(call: Call, job: Job) -> Outcome:
+    assert job.spooled is not None
+    with job.spooled.open(encoding="utf-8", newline="") as file:
+        return _load_csv(call, job, file)
+
+
+def _from_file(call: Call, job: Job) -> Outcome:
+    with server_files.open_for_reading(call.node, call["file_path"]) as file:
+        return _load_csv(call, job, file)
+
+
+def _from_url(call: Call, job: Job) -> Outcome:
+    with downloads.opened(call.node, call["csv_url"], call["passthrough_headers"]) as file:
+        return _load_csv(call, job, file)
+
+
+def _from_s3(call: Call, job: Job) -> Outcome:
+    with s3.opened(call["s3"]) as file:
+        return (_load_json if call["s3"]["key"].endswith(".json") else _load_csv)(call, job, file)
+
+
+def _load_csv(call: Call, job: Job, file: TextIO) -> str:
+    source = Source(file)
+    columns, records = csv_load.parsed(source, call.table.definition)
+    _check(call, columns)
+    return _load(call, job, source, records, lambda chunk: None) or "No records parsed from csv file."
+
+
+def _load_json(call: Call, job: Job, file: TextIO) -> str:
+    source = Source(iter(partial(file.read, PIECE), ""))
+
+    def check(chunk: list[Record]) -> None:
+        _check(call, tuple(dict.fromkeys(name for record in chunk for name in record)))
+
+    return _load(call, job, source, json_load.parsed(source), check) or "No records parsed from json file."
+
+
+def _load(call: Call, job: Job, source: Source, records: Iterator[Record], check: Any) -> str:
     action = call["action"] or "insert"
-
-    def check(columns: tuple[str, ...]) -> None:
-        authorize_demands(call, [Demand(table.schema, table.name, _rights(call), columns)])
-
-    def work() -> str:
-        with opened as file:
-            return load(file, table, action, call.user.name, check)
-
-    return started(call.jobs.start(call.operation.name, call.user.name, call.word, work))
+    written, found = load(source, records, call.table, action, call.user.name, check, job.progress)
+    return f"successfully loaded {written} of {found} records" if found else ""
 
 
-def started(job: str) -> dict[str, str]:
-    """The answer to a request that became a job."""
-    return {"message": f"Starting job with id {job}", "job_id": job}
+def _check(call: Call, attributes: tuple[str, ...]) -> None:
+    authorize_demands(call, [Demand(call["schema"], call["table"], _rights(call), attributes)])
 
 
 # -------------------------------------------------------------------------------------------------------- permission
@@ -106,6 +147,26 @@ _COMMON = (
     _ACTION,
 )
 
+
+def _s3_object(value: Any, label: str) -> dict[str, str]:
+    """Where an object is, and the credentials for it; all of the members are needed."""
+    given = value if isinstance(value, dict) else {}
+    problems = [] if given else [_blank("S3")]
+    problems += [_blank(f"S3 {words}") for name_of, words in s3.MEMBERS.items() if given.get(name_of) in (None, "")]
+    key = given.get("key")
+    if key and not str(key).endswith((".csv", ".json")):
+        problems.append("S3 key must include one of the following valid file extensions - '.csv', '.json'")
+    if problems:
+        raise Invalid(",".join(problems))
+    return {name_of: str(given[name_of]) for name_of in s3.MEMBERS}
+
+
+def _blank(words: str) -> str:
+    return f"{words} can't be blank"
+
+
+_NO_S3 = ",".join(map(_blank, ("S3", *(f"S3 {words}" for words in s3.MEMBERS.values()))))
+
 OPERATIONS = (
     Operation(
         "csv_data_load",
@@ -114,6 +175,7 @@ OPERATIONS = (
         (*_COMMON, Member("data", _filled("Data", or_empty=True), required=True, absent="Data  is required")),
         absent=400,
         joiner=",",
+        work=_from_spool,
     ),
     Operation(
         "csv_file_load",
@@ -122,10 +184,11 @@ OPERATIONS = (
         (*_COMMON, Member("file_path", _filled("File path "), required=True, absent="File path  is required")),
         absent=400,
         joiner=",",
+        work=_from_file,
     ),
     Operation(
         "csv_url_load",
-        csv_url_load,
+        load_of_elsewhere,
         on_tables(_demands),
         (
             SCHEMA,
@@ -135,5 +198,15 @@ OPERATIONS = (
             Member("passthrough_headers", _headers, null_is_absent=True, default={}),
         ),
         absent=400,
+        work=_from_url,
+    ),
+    Operation(
+        "import_from_s3",
+        load_of_elsewhere,
+        on_tables(_demands),
+        (*_COMMON, Member("s3", _s3_object, required=True, absent=_NO_S3, null_is_absent=True)),
+        absent=400,
+        joiner=",",
+        work=_from_s3,
     ),
 )

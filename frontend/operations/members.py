@@ -19,6 +19,20 @@ _NAME = re.compile(r"[\x20-\x2e\x30-\x5f\x61-\x7e]*")
 _INTEGER = re.compile(r"[+-]?\d+")
 
 Check = Callable[[Any, str], Any]
+JsonSchema = dict[str, Any]
+
+#: What values a check lets through, for the API's own description; checks that are missing may take anything.
+SCHEMAS: dict[Check, JsonSchema] = {}
+
+
+def described(schema: JsonSchema) -> Callable[[Check], Check]:
+    """Decorates a check with the JSON schema of what it lets through."""
+
+    def keep(check: Check) -> Check:
+        SCHEMAS[check] = schema
+        return check
+
+    return keep
 
 
 class Invalid(Exception):
@@ -71,6 +85,7 @@ def anything(value: Any, label: str) -> Any:
     return value
 
 
+@described({"type": "string", "minLength": 1})
 def text(value: Any, label: str) -> str:
     if not isinstance(value, str):
         raise Invalid(f"'{label}' must be a string")
@@ -79,11 +94,13 @@ def text(value: Any, label: str) -> str:
     return value
 
 
+@described({"type": "string", "minLength": 1, "maxLength": MAX_NAME})
 def name(value: Any, label: str) -> str:
     """The name of a schema, a table or a key attribute."""
     return _proper_name(text(value, label), label)
 
 
+@described({"type": ["string", "number"]})
 def name_or_number(value: Any, label: str) -> str:
     """The name of a schema, where numbers are taken for their text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -91,6 +108,7 @@ def name_or_number(value: Any, label: str) -> str:
     return name(_number_text(value), label)
 
 
+@described({"type": ["string", "number"]})
 def attribute_name(value: Any, label: str) -> str:
     """The name of an attribute to search for; letters beyond ASCII are allowed, numbers are taken for their text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -101,12 +119,14 @@ def attribute_name(value: Any, label: str) -> str:
     return written
 
 
+@described({"type": "boolean"})
 def boolean(value: Any, label: str) -> bool:
     if not isinstance(value, bool):
         raise Invalid(f"'{label}' must be a boolean")
     return value
 
 
+@described({"type": "number"})
 def number(value: Any, label: str) -> float:
     """A number, or a text that is one."""
     if isinstance(value, str):
@@ -122,6 +142,7 @@ def number(value: Any, label: str) -> float:
 def integer(least: int) -> Check:
     """Integers from `least` on, also as text."""
 
+    @described({"type": "integer", "minimum": least})
     def check(value: Any, label: str) -> int:
         given = number(value, label)
         if isinstance(given, float) and not given.is_integer():
@@ -133,6 +154,7 @@ def integer(least: int) -> Check:
     return check
 
 
+@described({"type": "integer", "minimum": 0, "maximum": 65535})
 def port(value: Any, label: str) -> int:
     given = integer(0)(value, label)
     if given > 65535:
@@ -143,6 +165,7 @@ def port(value: Any, label: str) -> int:
 def one_of(*choices: str, fold: bool = False) -> Check:
     """One of some texts; with `fold` in any case."""
 
+    @described({"type": "string", "enum": list(choices)})
     def check(value: Any, label: str) -> str:
         given = value.lower() if fold and isinstance(value, str) else value
         if given not in choices:
@@ -155,6 +178,7 @@ def one_of(*choices: str, fold: bool = False) -> Check:
 def array(item: Check = anything, *, least: int = 0, items: str = "items") -> Check:
     """An array of at least `least` elements that all pass the check `item`, labelled `name[0]`, `name[1]`, …"""
 
+    @described({"type": "array", "items": SCHEMAS.get(item, {}), "minItems": least})
     def check(value: Any, label: str) -> list[Any]:
         if not isinstance(value, list):
             raise Invalid(f"'{label}' must be an array")
@@ -167,12 +191,14 @@ def array(item: Check = anything, *, least: int = 0, items: str = "items") -> Ch
     return check
 
 
+@described({"type": "object"})
 def record(value: Any, label: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Invalid(f"'{label}' must be of type object")
     return value
 
 
+@described({"type": "array", "items": {"type": "object"}})
 def records(value: Any, label: str) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         raise Invalid(f"'{label}' must be an array")
@@ -182,6 +208,7 @@ def records(value: Any, label: str) -> list[dict[str, Any]]:
     return value
 
 
+@described({"type": "array", "items": {"type": ["string", "number", "array"]}})
 def keys(value: Any, label: str) -> list[Any]:
     """Primary keys to look up: texts, numbers, and arrays of them (compound keys)."""
     if not isinstance(value, list):
@@ -194,6 +221,7 @@ def keys(value: Any, label: str) -> list[Any]:
 def object_of(*members: Member) -> Check:
     """An object with these members; problems of theirs are labelled `outer.inner`."""
 
+    @described({"type": "object"})
     def check(value: Any, label: str) -> dict[str, Any]:
         given = record(value, label)
         values, problems = read(members, given)
@@ -204,6 +232,7 @@ def object_of(*members: Member) -> Check:
     return check
 
 
+@described({"type": "string", "format": "date-time"})
 def iso_date(value: Any, label: str) -> str:
     """A time in ISO 8601, kept as it was written."""
     try:
@@ -255,6 +284,7 @@ def get_attributes(*, required: bool = False, items: str = "items") -> Member:
 def _selection(items: str) -> Check:
     listed = array(least=1, items=items)
 
+    @described({"type": "array", "items": {"type": ["string", "object"]}, "minItems": 1})
     def check(value: Any, label: str) -> list[Any]:
         return [_selected(element, label) for element in listed(value, label)]
 

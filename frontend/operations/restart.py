@@ -1,4 +1,5 @@
-"""Operations that restart the node. Its supervisor does it, once the requests under way have been answered."""
+"""Operations that restart the node. Its supervisor does it, once the requests under way have been answered. Custom
+functions are loaded anew by whoever serves them, at the next request."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ from frontend.operations.members import Invalid, Member
 from frontend.operations.row import Call, Operation
 from frontend.permissions import SUPER_USER
 
-#: The names of HarperDB's parts. Here they start together, so restarting one is restarting all.
-SERVICES = ("http_workers", "custom_functions", "custom functions", "harperdb", "clustering", "clustering_config")
+#: The names of HarperDB's parts. But for the custom functions they start together, so restarting one is restarting all.
+FUNCTIONS = ("custom_functions", "custom functions")
+SERVICES = (*FUNCTIONS, "http_workers", "harperdb", "clustering", "clustering_config")
 
 
 def restart(call: Call) -> str:
@@ -23,7 +25,10 @@ def restart(call: Call) -> str:
 
 
 def restart_service(call: Call) -> str:
-    _tell_supervisor(call.node)
+    if call["service"] in FUNCTIONS:
+        call.functions.projects.reload()
+    else:
+        _tell_supervisor(call.node)
     return f"Restarting {call['service']}"
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import engine
 from frontend.authentication import Accounts, Credentials, User
-from frontend.jobs import Jobs
+from frontend.functions.service import Functions
+from frontend.jobs import Jobs, Outcome
 from frontend.operations.members import Member
 from frontend.permissions import Permission
 from frontend.tokens import Tokens
+
+if TYPE_CHECKING:
+    from frontend.work import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,8 @@ class Operation:
 
     `run` gives the result: a list or dict, or a text that becomes `{"message": text}`.
     `absent` is the status for schemas and tables that do not exist; `joiner` stands between several problems;
-    `renews` tells that a refresh token is good enough to call it.
+    `renews` tells that a refresh token is good enough to call it. `work` is what the node process does when `run` has
+    made a job of the request.
     """
 
     name: str
@@ -31,6 +36,7 @@ class Operation:
     joiner: str = ". "
     only_first_problem: bool = False
     renews: bool = False
+    work: Callable[[Call, Job], Outcome] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class Services:
     accounts: Accounts
     tokens: Tokens
     jobs: Jobs
+    functions: Functions
 
 
 @dataclass(slots=True)
@@ -77,6 +84,10 @@ class Call:
     @property
     def jobs(self) -> Jobs:
         return self.services.jobs
+
+    @property
+    def functions(self) -> Functions:
+        return self.services.functions
 
     @property
     def table(self) -> engine.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from frontend.operations.members import (
 )
 from frontend.operations.row import Call, Operation
 from frontend.permissions import on_table
+from frontend.rows import Rows, begun
 
 ALL = "*"
 
@@ -43,12 +44,15 @@ class Projection:
     blank: dict[str, Any] | None = None
     picks: dict[str, tuple[str, ...]] | None = None
 
-    def shape(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        shaped = list(rows) if self.blank is None else [{**self.blank, **row} for row in rows]
-        for name, members in (self.picks or {}).items():
-            for row in shaped:
-                row[name] = _picked(row[name], members)
-        return shaped
+    def shape(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        blank = self.blank
+        shaped = iter(rows) if blank is None else ({**blank, **row} for row in rows)
+        return self._picking(shaped, self.picks) if self.picks else shaped
+
+    @staticmethod
+    def _picking(rows: Iterator[dict[str, Any]], picks: dict[str, tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+        for row in rows:
+            yield row | {name: _picked(row[name], members) for name, members in picks.items()}
 
 
 def search_by_hash(call: Call) -> list[dict[str, Any]]:
@@ -58,40 +62,53 @@ def search_by_hash(call: Call) -> list[dict[str, Any]]:
         unknown = [name for name in projection.columns or () if name not in known]
         if unknown:
             raise engine.UnknownAttribute(*unknown)
-        return projection.shape(view.get_many(call["hash_values"], projection.columns))
+        return list(projection.shape(view.get_many(call["hash_values"], projection.columns)))
 
 
-def search_by_value(call: Call) -> list[dict[str, Any]]:
-    with call.table.view() as view:
-        projection = _projection(call, view)
-        return projection.shape(
-            search_value(
-                view,
-                call["attribute"],
-                call["value"],
-                sort=call["sort"],
-                limit=call["limit"],
-                offset=call["offset"],
-                reverse=call["desc"],
-                columns=projection.columns,
-            )
+def search_by_value(call: Call) -> list[dict[str, Any]] | Rows:
+    def found(view: engine.View, columns: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
+        return search_value(
+            view,
+            call["attribute"],
+            call["value"],
+            sort=call["sort"],
+            limit=call["limit"],
+            offset=call["offset"],
+            reverse=call["desc"],
+            columns=columns,
         )
 
+    return _answer(call, found)
 
-def search_by_conditions(call: Call) -> list[dict[str, Any]]:
-    with call.table.view() as view:
-        projection = _projection(call, view)
-        return projection.shape(
-            search_conditions(
-                view,
-                call["conditions"],
-                call["operator"],
-                sort=call["sort"],
-                limit=call["limit"],
-                offset=call["offset"],
-                columns=projection.columns,
-            )
+
+def search_by_conditions(call: Call) -> list[dict[str, Any]] | Rows:
+    def found(view: engine.View, columns: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
+        return search_conditions(
+            view,
+            call["conditions"],
+            call["operator"],
+            sort=call["sort"],
+            limit=call["limit"],
+            offset=call["offset"],
+            columns=columns,
         )
+
+    return _answer(call, found)
+
+
+def _answer(
+    call: Call, found: Callable[[engine.View, tuple[str, ...] | None], Iterator[dict[str, Any]]]
+) -> list[dict[str, Any]] | Rows:
+    """What was found in the table at this point, which lasts until all of it has been read."""
+    view = call.table.view()
+    try:
+        projection = _projection(call, view)
+        rows = projection.shape(found(view, projection.columns))
+    except BaseException:
+        view.close()
+        raise
+    columns = projection.columns or tuple(view.attributes)
+    return begun(rows, columns, view.close)
 
 
 # -------------------------------------------------------------------------------------------------------- projections

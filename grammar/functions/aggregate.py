@@ -19,13 +19,17 @@ Number = int | float
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """`finish` gets the state and the values of any arguments after the first, which must be constant."""
+    """`finish` gets the state and the values of any arguments after the first, which must be constant.
+
+    `gathers` tells that the state is all values.
+    """
 
     names: tuple[str, ...]
     start: Callable[[], State]
     fold: Callable[[State, list[Value]], State]
     finish: Callable[..., Value]
     most: int = 1
+    gathers: bool = False
 
 
 def find(name: str, arguments: int) -> Aggregate | None:
@@ -164,7 +168,7 @@ def concatenated(values: list[Value], separator: Value = ",") -> Value:
 
 
 def _gathered(names: str, finish: Callable[..., Value], most: int = 1) -> Aggregate:
-    return Aggregate(tuple(names.split()), list, _gather, finish, most)
+    return Aggregate(tuple(names.split()), list, _gather, finish, most, gathers=True)
 
 
 TABLE = (

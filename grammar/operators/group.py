@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from grammar.bound import Grouping
+from grammar.budget import Budget
 from grammar.expressions import Constant, Evaluate
 from grammar.frame import Layout, Row
 from grammar.functions.aggregate import Aggregate
@@ -66,6 +67,7 @@ class Group:
     key_parts: tuple[Evaluate, ...]
     reducers: tuple[Reducer, ...]
     estimate: int
+    budget: Budget
 
     @property
     def layout(self) -> Layout:
@@ -93,11 +95,14 @@ class Group:
 
     def _fold(self, states: list[Any], rows: list[Row]) -> None:
         for place, reducer in enumerate(self.reducers):
+            if reducer.aggregate.gathers:
+                self.budget.hold(len(rows))
             states[place] = reducer.fold(states[place], rows)
 
     def _whole(self) -> list[Any]:
         states, rows = self._start(), self.input.rows()
         while chunk := list(islice(rows, CHUNK)):
+            self.budget.tick()
             self._fold(states, chunk)
         return states
 
@@ -105,6 +110,7 @@ class Group:
         groups: dict[Row, tuple[Row, list[Any]]] = {}
         rows = self.input.rows()
         while chunk := list(islice(rows, CHUNK)):
+            self.budget.tick()
             keys = list(zip(*[map(part, chunk) for part in self.key_parts], strict=True))
             members: dict[Row, list[Row]] = {}
             for name, key, row in zip(_names(keys), keys, chunk, strict=True):
@@ -113,6 +119,7 @@ class Group:
                     continue
                 members[name] = [row]
                 if name not in groups:
+                    self.budget.hold(1)
                     groups[name] = (key, self._start())
             for name, group in members.items():
                 self._fold(groups[name][1], group)

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine import keys
 from grammar.bound import TableSource
+from grammar.budget import Budget
 from grammar.expressions import Evaluate
 from grammar.frame import Layout, Row
 from grammar.operators.operator import Operator, Step
@@ -51,6 +52,7 @@ class HashJoin:
     right_width: int
     left_width: int
     estimate: int
+    budget: Budget
     conditions: tuple[Expression, ...]
 
     @property
@@ -68,11 +70,12 @@ class HashJoin:
         return Step(f"{kind}hash join" if self.left_key else f"{kind}loop join", detail=all_of(self.conditions))
 
     def rows(self) -> Iterator[Row]:
-        right = list(self.right.rows())
+        right = self.budget.collected(self.right.rows())
         candidates_of = self._candidates(right)
         nothing = (None,) * self.right_width
         partnered: set[int] = set()
         for row in self.left.rows():
+            self.budget.tick()
             alone = True
             for index in candidates_of(row):
                 joined = row + right[index]
@@ -115,6 +118,7 @@ class LookupJoin:
     outer: bool
     left_width: int
     estimate: int
+    budget: Budget
     conditions: tuple[Expression, ...]
 
     @property
@@ -139,6 +143,7 @@ class LookupJoin:
         nothing = (None,) * len(self.columns)
         value_of, test = self.value_of, self.test
         for row in self.left.rows():
+            self.budget.tick()
             alone = True
             for partner in self._partners(value_of(row)):
                 joined = row + partner

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from grammar.bound import Ordering
+from grammar.budget import Budget
 from grammar.expressions import Evaluate
 from grammar.frame import Layout, Row
 from grammar.operators.operator import Operator, Step
@@ -126,6 +127,7 @@ class Distinct:
     """Each row once, the first of its kind."""
 
     input: Operator
+    budget: Budget
 
     @property
     def layout(self) -> Layout:
@@ -148,6 +150,7 @@ class Distinct:
         for row in self.input.rows():
             key = row_identity(row)
             if key not in seen:
+                self.budget.hold(1)
                 seen.add(key)
                 yield row
 
@@ -167,6 +170,7 @@ class Sort:
     order: tuple[Ordering, ...]
     limit: int | None
     columns: tuple[Expression, ...]
+    budget: Budget
 
     @property
     def layout(self) -> Layout:
@@ -187,14 +191,16 @@ class Sort:
 
     def rows(self) -> Iterator[Row]:
         if self.limit is None:
-            rows = list(self.input.rows())
+            rows = self.budget.collected(self.input.rows())
             sort_rows(rows, self.order)
             return iter(rows)
         return iter(self._best(self.limit))
 
     def _best(self, limit: int) -> list[Row]:
         rows, source = [], self.input.rows()
+        self.budget.hold(limit)
         while chunk := list(islice(source, limit + BUFFERED)):
+            self.budget.tick()
             rows += chunk
             sort_rows(rows, self.order)
             del rows[limit:]
@@ -284,8 +290,7 @@ class Trim:
         return self.input.step
 
     def rows(self) -> Iterator[Row]:
-        cut = slice(self.width)
-        return (row[cut] for row in self.input.rows())
+        return map(itemgetter(slice(self.width)), self.input.rows())
 
 
 @dataclass(slots=True)
@@ -296,6 +301,7 @@ class Combine:
     every: bool
     left: Operator
     right: Operator
+    budget: Budget
 
     @property
     def layout(self) -> Layout:
@@ -318,12 +324,13 @@ class Combine:
         if self.operator == "union":
             yield from self._union()
             return
-        others = {row_identity(row) for row in self.right.rows()}
+        others = set(self.budget.collected(map(row_identity, self.right.rows())))
         wanted = self.operator == "intersect"
         seen = set()
         for row in self.left.rows():
             key = row_identity(row)
             if (key in others) is wanted and key not in seen:
+                self.budget.hold(1)
                 seen.add(key)
                 yield row
 
@@ -334,5 +341,6 @@ class Combine:
                 if self.every:
                     yield row
                 elif (key := row_identity(row)) not in seen:
+                    self.budget.hold(1)
                     seen.add(key)
                     yield row

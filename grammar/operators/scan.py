@@ -10,6 +10,7 @@ from typing import Any
 
 from engine import keys
 from grammar.bound import TableSource
+from grammar.budget import Budget
 from grammar.frame import Layout, Row
 from grammar.operators.operator import Operator, Step
 from grammar.ranges import Ranges, Reach
@@ -32,6 +33,7 @@ class Scan:
     ranges: Ranges
     columns: tuple[str, ...]
     estimate: int
+    budget: Budget
     conditions: tuple[Expression, ...] = ()
     reverse: bool = False
     sorted: bool = False
@@ -55,8 +57,8 @@ class Scan:
 
     def rows(self) -> Iterator[Row]:
         if self.sorted and self.attribute != self.source.primary_key and self._holds(keys.STRINGS):
-            return self._in_exact_order()
-        return self._read(self.columns, self.offset, self.limit)
+            return self.budget.metered(self._in_exact_order())
+        return self.budget.metered(self._read(self.columns, self.offset, self.limit))
 
     def _read(self, columns: tuple[str, ...], offset: int, limit: int | None) -> Iterator[Row]:
         ranges = self.ranges[::-1] if self.reverse else self.ranges
@@ -76,7 +78,7 @@ class Scan:
         return view.tuples(attribute, bounds, columns, reverse=reverse, offset=offset, limit=limit)
 
     def _holds(self, kind: keys.Bounds) -> bool:
-        """Whether there are values of some kind: texts, which may be cut, or arrays and objects, which are not there."""
+        """Whether there are values of a kind: texts, which may be cut, or arrays and objects, which are not there."""
         inside = [each & kind for each in self.ranges]
         return any(not each.empty and self.view.count_in(self.attribute, each) > 0 for each in inside)
 
@@ -87,13 +89,13 @@ class Scan:
     def _in_exact_order(self) -> Iterator[Row]:
         columns = self.columns if self.attribute in self.columns else (*self.columns, self.attribute)
         value_of = itemgetter(columns.index(self.attribute))
-        cut = slice(len(self.columns))
+        cut = itemgetter(slice(len(self.columns)))
         window = list(self._read(columns, self.offset, self.limit)) if self.limit is not None else None
         if window is None or not _is_whole(window, value_of):
             end = None if self.limit is None else self.offset + self.limit
             rows = _put_in_order(self._read(columns, 0, None), value_of, self.reverse)
-            return (row[cut] for row in islice(rows, self.offset, end))
-        return (row[cut] for row in _put_in_order(iter(window), value_of, self.reverse))
+            return map(cut, islice(rows, self.offset, end))
+        return map(cut, _put_in_order(iter(window), value_of, self.reverse))
 
 
 def _is_cut(value: Any) -> bool:
@@ -128,6 +130,7 @@ class KeyUnion:
     reaches: tuple[Reach, ...]
     columns: tuple[str, ...]
     estimate: int
+    budget: Budget
     conditions: tuple[Expression, ...] = ()
 
     inputs: tuple[Operator, ...] = ()
@@ -142,10 +145,14 @@ class KeyUnion:
         return Step("index union", f"{self.source.schema}.{self.source.table}", indexes, all_of(self.conditions))
 
     def rows(self) -> Iterator[Row]:
+        return self.budget.metered(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
         found: dict[Any, Any] = {}
         for each in self.reaches:
             for bounds in each.ranges:
                 for key in self.view.keys(each.attribute, bounds):
                     found[identity(key)] = key
+        self.budget.hold(len(found))
         for key in sorted(found.values(), key=order_key):
             yield from self.view.tuples(self.source.primary_key, keys.equal(key), self.columns)

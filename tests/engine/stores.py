@@ -61,5 +61,3 @@ def rows(store: Store) -> dict[Any, dict[str, Any]]:
         return found
     finally:
         view.close()
-
-

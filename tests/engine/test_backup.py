@@ -126,13 +126,13 @@ def test_a_closed_backup_leaves_nothing_behind(node: engine.Node) -> None:
     assert not list((node.root / "backup").iterdir())
 
 
-def test_what_a_killed_process_held_goes_with_the_next_backup(node: engine.Node) -> None:
+def test_the_upkeep_removes_what_a_killed_process_held(node: engine.Node) -> None:
     fill(node)
     left = node.root / "backup" / f"{HOLDING}0123"
     (left / "table").mkdir(parents=True)
     with backup(node) as running:
         next(running)
-        b"".join(backup(node))  # leaves what the running one holds
+        node.maintain()
         assert not left.exists()
         assert len(b"".join(running)) > 0
 
@@ -209,6 +209,38 @@ def test_a_backup_during_a_compaction_takes_what_its_view_needs(node: engine.Nod
         expected = rows(table)
         archive = b"".join(backup(node, "dev"))
     assert rows(bring_back(archive).table("dev", "dog")) == expected
+
+
+def test_backups_while_the_log_is_written_and_compacted(node: engine.Node, bring_back: Any) -> None:
+    table = node.create_table("dev", "dog")
+    stopping, pausing = threading.Event(), threading.Lock()
+
+    def write() -> None:
+        number = 0
+        while not stopping.is_set():
+            number += 1
+            with pausing:
+                table.upsert([{"id": number % 20, "n": number, "pad": "x" * 20_000}])
+
+    def look_after() -> None:
+        while not stopping.is_set():
+            node.maintain(0)
+
+    threads = [threading.Thread(target=write), threading.Thread(target=look_after)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(6):
+            with pausing:
+                begun = backup(node, "dev")
+                view = table.view()
+            with view:
+                expected = list(view.scan("id"))
+            assert rows(bring_back(b"".join(begun)).table("dev", "dog")) == expected
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -98,6 +98,7 @@ def last_frame(table: Place) -> tuple[Path, int, int]:
     return max(frames)[1:]
 
 
+@pytest.mark.torture
 def test_every_bit_under_an_open_table() -> None:
     with place() as table:
         store = table.open()
@@ -116,11 +117,13 @@ def test_every_bit_under_an_open_table() -> None:
         store.close()
 
 
+@pytest.mark.torture
 def test_every_bit_before_a_recovery_from_nothing() -> None:
     with place() as table:
         recoveries(table, Place.forget_index, 2)
 
 
+@pytest.mark.torture
 def test_every_bit_before_a_recovery_from_a_checkpoint() -> None:
     with place() as table:
         recoveries(table, Place.forget_coordination, 3)
@@ -180,6 +183,43 @@ def put_back(table: Place, kept: dict[Path, bytes]) -> None:
             file.write(content)
 
 
+def test_damage_before_a_checkpoint_is_named_by_the_replay_that_it_stops() -> None:
+    with place() as table:
+        store = table.open()
+        store.write("insert", [{"id": 1, "n": "old"}])
+        store.write("insert", [{"id": 2}])
+        store.checkpoint()
+        store.write("upsert", [{"id": 1, "n": "new"}])
+        store.close()
+        with flipped(table.segments()[0], logfile.HEADER_SIZE + 150, 1):
+            table.forget_coordination()
+            with pytest.raises(engine.Corrupt, match=r"byte 4096 of segment 000001\.log"):
+                table.open()
+        store = table.open()
+        assert rows(store)[1]["n"] == "new"
+        store.check()
+        store.close()
+
+
+def test_an_index_that_makes_no_sense_is_made_anew() -> None:
+    with place() as table:
+        store = table.open()
+        store.write("insert", [{"id": key, "n": key} for key in range(1000)])
+        store.checkpoint()
+        expected = rows(store)
+        store.close()
+        index = table.directory / "index.kbt"
+        pages = bytearray(index.read_bytes())
+        for page in range(2, len(pages) // 4096):
+            pages[page * 4096 + 12] ^= 0xFF
+        index.write_bytes(pages)
+        table.forget_coordination()
+        store = table.open()
+        assert rows(store) == expected
+        store.check()
+        store.close()
+
+
 # --- of a node -------------------------------------------------------------------------------------------------------
 
 
@@ -235,12 +275,26 @@ def test_a_record_damaged_under_a_running_node_is_named_and_others_are_read(node
     assert header is not None
     frame = list(logfile.frames(path.read_bytes(), header))[2]
     with flipped(path, frame.offset + 100, 1):
-        with pytest.raises(engine.Corrupt, match=r"segment 000001\.log is damaged"):
+        with pytest.raises(engine.Corrupt, match=r"^Table 'dev\.dog' .* byte 4\d+ of segment 000001\.log is damaged"):
             table.get(2)
         assert [record["n"] for record in table.get_many([0, 1, 3, 4])] == [0, 1, 3, 4]
         with pytest.raises(engine.Corrupt, match=rf"byte {frame.offset} of segment 000001\.log"):
             table.transactions()
         assert table.insert([{"id": 5}]).written == [5]
+
+
+def test_a_damaged_record_is_not_merged_into_a_sound_one(node: engine.Node) -> None:
+    table = node.create_table("dev", "dog")
+    table.insert([{"id": 1, "text": "x" * 1000}, {"id": 2}])
+    with flipped(table.directory / "000001.log", logfile.HEADER_SIZE + 600, 1):
+        for attempt in (lambda: table.update([{"id": 1, "n": 1}]), lambda: table.delete([1])):
+            with pytest.raises(
+                engine.Corrupt, match=r"^Table 'dev\.dog' .* byte 4\d+ of segment 000001\.log is damaged"
+            ):
+                attempt()
+        assert table.update([{"id": 2, "n": 1}]).written == [2]
+    assert table.get_many([1])[0]["text"] == "x" * 1000
+    assert table.update([{"id": 1, "n": 1}]).written == [1]
 
 
 def test_the_log_is_not_read_past_a_damaged_frame_of_a_sealed_segment(node: engine.Node) -> None:

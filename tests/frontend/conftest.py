@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ import pytest
 from flask import Flask
 
 import engine
+from engine import control
 from frontend import authentication
-from frontend.app import EXTENSION, create_app
+from frontend.app import create_app
 from frontend.authentication import create_first_user
+from frontend.work import Work
 
 ADMIN, PASSWORD = "admin", "secret: with a colon"
 
@@ -83,11 +87,24 @@ def node(tmp_path: Path) -> Iterator[engine.Node]:
         yield node
 
 
+@contextmanager
+def working(node: engine.Node) -> Iterator[Work]:
+    """What the node process does for the API, without a process: it takes jobs over the control socket."""
+    work = Work(node)
+    server = control.Server(node.root, {"routes_changed": lambda body: None, **work.operations()})
+    threading.Thread(target=server.serve, daemon=True).start()
+    try:
+        yield work
+        assert work.wait(60)
+    finally:
+        server.close()
+        work.close()
+
+
 @pytest.fixture
 def api(node: engine.Node) -> Iterator[Api]:
-    app = create_app(node)
-    yield Api(app)
-    assert app.extensions[EXTENSION].services.jobs.wait(60)
+    with working(node):
+        yield Api(create_app(node))
 
 
 @pytest.fixture

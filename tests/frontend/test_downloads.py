@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ADMIN, PASSWORD, Api
+from conftest import ADMIN, PASSWORD, Api, working
 from test_jobs import outcome
 
 import engine
 from engine import configuration
-from frontend.app import EXTENSION, create_app
+from frontend.app import create_app
 from frontend.authentication import create_first_user
 from frontend.downloads import is_url
 
@@ -66,12 +66,10 @@ def open_farm(tmp_path: Path) -> Iterator[Api]:
     with engine.open_node(tmp_path) as node:
         create_first_user(node, ADMIN, PASSWORD)
     configuration.change(tmp_path, {"bulk_urlPrivateNetworks": True})
-    with engine.open_node(tmp_path) as node:
-        app = create_app(node)
-        api = Api(app)
+    with engine.open_node(tmp_path) as node, working(node):
+        api = Api(create_app(node))
         api.ok("create_table", **GOAT, hash_attribute="id")
         yield api
-        assert app.extensions[EXTENSION].services.jobs.wait(60)
 
 
 def test_a_file_is_loaded_from_where_its_url_leads(open_farm: Api, site: str) -> None:

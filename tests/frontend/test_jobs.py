@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
+import frontend.work
 from frontend import jobs
+from frontend.app import create_app
 from frontend.csv_load import value_of
-from frontend.jobs import Jobs
+from frontend.jobs import Jobs, Order
+from frontend.work import INTERRUPTED, Job, Work
 
 GOAT = {"schema": "farm", "table": "goat"}
 DEADLINE = 20.0
@@ -227,27 +232,76 @@ def test_before_the_first_job_there_are_none(api: Api) -> None:
     assert api.ok("search_jobs_by_start_date", from_date="2020-01-01", to_date="2100-01-01") == []
 
 
-def test_a_job_whose_process_ended_before_it_is_shown_as_failed(node: engine.Node, api: Api) -> None:
-    gone = {"pid": os.getpid(), "started": 1.0}  # a process of this number, but not this one
-    row = {"id": "x", "type": "csv_data_load", "status": "IN_PROGRESS", "created_datetime": 1, "process": gone}
-    node.system(jobs.JOBS).insert([row])
-    (job,) = api.ok("get_job", id="x")
-    assert job["status"] == "ERROR" and "interrupted" in job["message"] and job["end_datetime"] > 1
+def test_jobs_that_a_node_process_left_unfinished_are_ended_by_the_next(node: engine.Node, api: Api) -> None:
+    rows = [{"id": status, "type": "csv_data_load", "status": status, "created_datetime": 1} for status in STATUSES]
+    node.system(jobs.JOBS).insert(rows)
+    left = jobs.spool_directory(node.root) / "left"
+    left.write_text("id")
+    Work(node).close()
+    found = {status: api.ok("get_job", id=status)[0] for status in STATUSES}
+    assert [found[status]["status"] for status in STATUSES] == ["ERROR", "ERROR", "COMPLETE", "ERROR"]
+    assert found["CREATED"]["message"] == INTERRUPTED and found["IN_PROGRESS"]["end_datetime"] > 1
+    assert "message" not in found["ERROR"] and not left.exists()
+
+
+STATUSES = (jobs.CREATED, jobs.IN_PROGRESS, jobs.COMPLETE, jobs.ERROR)
+
+
+def test_a_job_ends_with_its_node_process(node: engine.Node) -> None:
+    begun = threading.Event()
+
+    def endless(order: Order, job: Job) -> str:
+        begun.set()
+        while True:
+            job.progress("so far")
+            time.sleep(0.005)
+
+    work = doing(node, endless)
+    job = work.take(ORDER)
+    assert begun.wait(DEADLINE)
+    work.close()
+    found = Jobs(node).find(job)
+    assert found is not None and (found["status"], found["message"]) == ("ERROR", INTERRUPTED)
 
 
 def test_a_fault_within_a_job_is_told_without_detail(node: engine.Node) -> None:
-    working = Jobs(node)
-
-    def broken() -> str:
+    def broken(order: Order, job: Job) -> str:
         raise ZeroDivisionError("secret detail")
 
-    job = working.start("test", "admin", "schema", broken)
-    deadline = time.monotonic() + DEADLINE
-    while (found := working.find(job)) is None or found["status"] != "ERROR":
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert working.wait(DEADLINE)
+    work = doing(node, broken)
+    job = work.take(ORDER)
+    assert work.wait(DEADLINE)
+    found = Jobs(node).find(job)
+    assert found is not None and found["status"] == "ERROR"
     assert found["message"] == "There was an error processing your request. Check logs and try again."
+
+
+def test_too_many_jobs_are_refused(node: engine.Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frontend.work, "WAITING", 2)
+    go_on = threading.Event()
+    work = doing(node, lambda order, job: str(go_on.wait(DEADLINE)))
+    for _ in range(2):
+        work.take(ORDER)
+    with pytest.raises(engine.Busy):
+        work.take(ORDER)
+    go_on.set()
+    assert work.wait(DEADLINE)
+
+
+def test_without_a_node_process_there_are_no_jobs(node: engine.Node) -> None:
+    api = Api(create_app(node))
+    api.ok("create_table", schema="farm", table="goat", primary_key="id")
+    assert api("csv_data_load", **GOAT, data="id").status == 503
+
+
+ORDER = Order("test", "admin", "schema", {})
+
+
+def doing(node: engine.Node, work: Callable[[Order, Job], Any]) -> Work:
+    """What takes jobs for a node, and does `work` for each of them."""
+    taking = Work(node)
+    taking.__dict__["_operations"] = SimpleNamespace(work=work)
+    return taking
 
 
 def test_a_large_file_is_loaded_in_chunks(farm: Api, tmp_path: Path) -> None:

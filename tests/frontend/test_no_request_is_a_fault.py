@@ -10,12 +10,12 @@ from typing import Any
 
 import cbor2
 import pytest
-from conftest import ADMIN, PASSWORD, Api
+from conftest import ADMIN, PASSWORD, Api, working
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import engine
-from frontend.app import EXTENSION, create_app
+from frontend.app import create_app
 from frontend.authentication import create_first_user
 from frontend.operations import TABLE
 
@@ -111,9 +111,8 @@ class Fuzzed:
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     with engine.open_node(Path(tmp_path_factory.mktemp("fuzz"))) as node:
         create_first_user(node, ADMIN, PASSWORD)
-        app = create_app(node)
-        yield Fuzzed(node, Api(app).as_nobody())
-        assert app.extensions[EXTENSION].services.jobs.wait(60)
+        with working(node):
+            yield Fuzzed(node, Api(create_app(node)).as_nobody())
 
 
 def _tables(node: engine.Node) -> list[str]:

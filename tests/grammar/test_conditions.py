@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import grammar
+from grammar.patterns import FOLDED_BEYOND_ASCII
 
 VALUES = {
     1: 1, 2: "1", 3: 2.5, 4: "abc", 5: True, 6: None, 8: [1, 2], 9: {"a": 1}, 10: False, 11: "true", 12: "", 13: 0,
@@ -152,6 +155,18 @@ def test_which_values_fulfil_a_condition(ids, condition, expected):
 )
 def test_the_value_of_a_condition(value, expression, expected):
     assert value(expression) is expected or value(expression) == expected
+
+
+def test_what_equals_an_ascii_letter_when_case_is_ignored():
+    """The ranges for LIKE 'prefix%' rely on it."""
+    for code in range(128):
+        letter = chr(code)
+        if letter.isalpha():
+            matching = re.compile(letter, re.IGNORECASE)
+            found = {
+                chr(other) for other in range(0x110000) if not 0xD800 <= other < 0xE000 and matching.match(chr(other))
+            }
+            assert found == {letter.lower(), letter.upper(), *FOLDED_BEYOND_ASCII.get(letter.lower(), "")}
 
 
 def test_bad_patterns_are_named(error):

@@ -106,6 +106,15 @@ def test_deep_nesting(opening: str, depth: int) -> None:
     survives(f"SELECT {opening * depth}1{')' * depth}")
 
 
+@pytest.mark.parametrize(
+    "piece", ["/*", "[", "`", "'", '"', "''", "/*/", "@[", "@{", "--", "(first + ", "CASE first ", "1e", ". "]
+)
+def test_long_repetitions_take_linear_time(piece: str) -> None:
+    """None of these takes a second; a quadratic one would take minutes."""
+    survives(piece * 100_000)
+    survives("SELECT " + piece * 100_000)
+
+
 def test_a_moderately_deep_statement_is_understood() -> None:
     assert survives(f"SELECT {'(' * 500}1{')' * 500}")  # brackets alone add no depth
     assert survives(f"SELECT {'1 + ' * 100}1")

@@ -148,6 +148,11 @@ def test_explain_links_steps_and_tells_conditions(node, big):
     assert (rows[2]["detail"], rows[3]["detail"], rows[3]["table"]) == ("s LIKE '%9'", "n > 98", "a.t")
 
 
+def test_explain_shows_the_literals_of_this_statement(node, big):
+    for number in (1, 2):
+        assert grammar.query(node, f"EXPLAIN SELECT id FROM a.t WHERE n = {number}")[0]["detail"] == f"n = {number}"
+
+
 def test_attributes_without_index_are_read_from_the_records(node, run):
     attributes = [engine.Attribute("id", is_primary_key=True), engine.Attribute("n", indexed=False)]
     node.create_table("a", "t", attributes=attributes).insert([{"id": i, "n": i % 3} for i in range(9)])

@@ -51,7 +51,8 @@ class TestSubQueries:
 
     def test_in_from(self, kennel, run, error):
         rows = run(
-            "SELECT q.o, q.n + 1 AS m FROM (SELECT owner AS o, COUNT(*) AS n FROM farm.dog GROUP BY owner) q WHERE n > 1"
+            """SELECT q.o, q.n + 1 AS m FROM (SELECT owner AS o, COUNT(*) AS n FROM farm.dog GROUP BY owner) q
+               WHERE n > 1"""
         )
         assert rows == [{"o": "Kyle", "m": 3}]
         assert error("SELECT * FROM (SELECT 1 AS a)").startswith("Invalid SQL at: ")
@@ -74,8 +75,11 @@ class TestCombinations:
         assert values("SELECT 1 AS a UNION SELECT 2 EXCEPT SELECT 1") == [2]
 
     def test_keys_are_those_of_the_first_and_order_and_limit_are_for_all(self, kennel, run, error):
-        sql = "SELECT id AS k, name FROM farm.dog UNION ALL SELECT id, name FROM farm.breed ORDER BY k DESC LIMIT 2 OFFSET 1"
-        assert run(sql) == [{"k": 348, "name": "SLOUGHI"}, {"k": 346, "name": "MASTIFF"}]
+        both = "SELECT id AS k, name FROM farm.dog UNION ALL SELECT id, name FROM farm.breed"
+        assert run(f"{both} ORDER BY k DESC LIMIT 2 OFFSET 1") == [
+            {"k": 348, "name": "SLOUGHI"},
+            {"k": 346, "name": "MASTIFF"},
+        ]
         assert run("SELECT 2 AS a UNION SELECT 10 ORDER BY 0 - a") == [{"a": 10}, {"a": 2}]
         assert error("SELECT 1 UNION SELECT 1, 2") == "UNION needs the same number of columns on both sides"
 
@@ -96,6 +100,8 @@ class TestParameters:
         assert run("SELECT name FROM farm.dog WHERE id = :id AND :id < 2", {"id": 1}) == [{"name": "Penny"}]
         assert run("SELECT id FROM farm.dog ORDER BY id LIMIT ? OFFSET ?", [1, 2]) == [{"id": 3}]
         assert run("SELECT ? AS a, $0 AS b", ["x"]) == [{"a": "x", "b": "x"}]
+        assert run("SELECT id FROM farm.dog ORDER BY id LIMIT ?", [1.0]) == [{"id": 1}]
+        assert str(run("SELECT ? AS a", [2.0])) == "[{'a': 2}]"
 
     def test_a_parameter_is_a_value_never_sql(self, kennel, run):
         assert run("SELECT id FROM farm.dog WHERE name = ?", ["' OR 1 = 1 --"]) == []
@@ -113,6 +119,9 @@ class TestParameters:
             ("SELECT 1", [1], "The statement has 0 parameters, but 1 are given."),
             ("SELECT ?", [[1]], "A parameter must be a text, a number, a boolean or null."),
             ("SELECT ?", "x", "parameters must be an array or an object"),
+            ("SELECT ?", 5, "parameters must be an array or an object"),
+            ("SELECT ?", ["\ud800"], "A parameter must be a text, a number, a boolean or null."),
+            ("SELECT ?", [float("nan")], "A parameter must be a text, a number, a boolean or null."),
             ("SELECT id FROM farm.dog LIMIT ?", ["1"], "LIMIT must be a whole number"),
             ("SELECT id FROM farm.dog LIMIT ?", [-1], "LIMIT must be a whole number"),
         ],

@@ -87,6 +87,16 @@ def test_a_plan_never_changes_a_result(pairs: list[Pair], chance: Random) -> Non
 
 @SETTINGS
 @given(chance=CHANCE)
+def test_every_plan_can_be_explained(pairs: list[Pair], chance: Random) -> None:
+    sql, _ = statement(chance)
+    for node, _ in pairs:
+        steps = grammar.query(node, f"EXPLAIN {sql.kennel}")
+        assert [step["step"] for step in steps] == list(range(1, len(steps) + 1))
+        assert all(step["parent"] < step["step"] and step["rows"] >= 0 for step in steps)
+
+
+@SETTINGS
+@given(chance=CHANCE)
 def test_a_condition_its_negation_and_its_null_partition_the_rows(pairs: list[Pair], chance: Random) -> None:
     p = Generator(chance).condition(2).kennel
     for node, _ in pairs:

@@ -16,19 +16,13 @@ class TestSyntaxErrors:
         ("sql", "fragment"),
         [
             ("SELEC id FROM farm.dog", "SELEC id FROM farm.d"),
-            ("SELECT id FROM farm.dog WHERE", "...CT id FROM farm.dog WHERE"[:3] + " id FROM farm.dog WHERE"[-20:]),
+            ("SELECT id FROM farm.dog WHERE", "... FROM farm.dog WHERE"),
             ("SELECT id,\nFROM farm.dog", "SELECT id,FROM farm.dog"),
-            ("SELECT abcdefghijklmnopqrstuvwxyz, , 1", "...mnopqrstuvwxyz, , 1"[:3] + "klmnopqrstuvwxyz, , 1"[-22:]),
+            ("SELECT abcdefghijklmnopqrstuvwxyz, , 1, 2, 3, 4, 5, 6, 7", "...ijklmnopqrstuvwxyz, , 1, 2, 3, 4, 5, 6, "),
         ],
     )
     def test_the_fragment_is_quoted_as_harperdb_does(self, error, sql, fragment):
-        text = error(sql)
-        assert text.endswith(f". {ADVICE}")
-        assert text.startswith("Invalid SQL at: ")
-        if not fragment.startswith("..."):
-            assert text == f"Invalid SQL at: {fragment}. {ADVICE}"
-        else:
-            assert text.startswith("Invalid SQL at: ...")
+        assert error(sql) == f"Invalid SQL at: {fragment}. {ADVICE}"
 
     def test_line_column_and_what_was_expected_are_told(self, node):
         with pytest.raises(grammar.SqlError) as caught:
@@ -42,6 +36,7 @@ class TestSyntaxErrors:
             (None, "The 'sql' parameter is missing from the request body"),
             ("", "The 'sql' parameter is missing from the request body"),
             (5, f"We had trouble parsing your request. {ADVICE}"),
+            ("SELECT '\ud800'", f"We had trouble parsing your request. {ADVICE}"),
             ("  ", f"We had trouble parsing your request. {ADVICE}"),
             ("; SELECT 1", f"We had trouble parsing your request. {ADVICE}"),
             ("SELECT 1; SELECT 2", "Only one SQL statement is allowed per request."),
@@ -55,14 +50,34 @@ class TestSyntaxErrors:
     @pytest.mark.parametrize(
         "sql",
         [
-            "COMMIT", "VALUES (1)", "REPLACE INTO a.b (c) VALUES (1)", "(SELECT 1)", "SELECT 'a' 'b'", "SELECT 1 AS 'b'",
-            "SELECT SUM(a) OVER (PARTITION BY b) FROM c.d", "SELECT ROW_NUMBER() OVER () FROM c.d", "SELECT a INTO b FROM c.d",
-            "SELECT a FROM c.d FOR UPDATE", "SELECT a FROM c.d WHERE 'x' IN tags", "SELECT 7 DIV 2", "SELECT a FROM b.c WHERE d RLIKE 'x'",
-            "SELECT a FROM b.c WHERE (a, b) = (1, 2)", "SELECT a FROM b.c WHERE a COLLATE NOCASE = 'x'", "SELECT a FROM b.c GROUP BY",
-            "SELECT 0x10", "SELECT 1abc", "SELECT # 1", "SELECT order FROM a.b", "SELECT `` FROM a.b", "INSERT OR IGNORE INTO a.b (c) VALUES (1)",
-            "SELECT a FROM b.c ORDER BY a LIMIT 1 ORDER BY a", "SELECT a IS 5", "SELECT a FROM b.c GROUPING SETS (a)", "SELECT @x",
+            "COMMIT",
+            "VALUES (1)",
+            "REPLACE INTO a.b (c) VALUES (1)",
+            "(SELECT 1)",
+            "SELECT 'a' 'b'",
+            "SELECT 1 AS 'b'",
+            "SELECT SUM(a) OVER (PARTITION BY b) FROM c.d",
+            "SELECT ROW_NUMBER() OVER () FROM c.d",
+            "SELECT a INTO b FROM c.d",
+            "SELECT a FROM c.d FOR UPDATE",
+            "SELECT a FROM c.d WHERE 'x' IN tags",
+            "SELECT 7 DIV 2",
+            "SELECT a FROM b.c WHERE d RLIKE 'x'",
+            "SELECT a FROM b.c WHERE (a, b) = (1, 2)",
+            "SELECT a FROM b.c WHERE a COLLATE NOCASE = 'x'",
+            "SELECT a FROM b.c GROUP BY",
+            "SELECT 0x10",
+            "SELECT 1abc",
+            "SELECT # 1",
+            "SELECT order FROM a.b",
+            "SELECT `` FROM a.b",
+            "INSERT OR IGNORE INTO a.b (c) VALUES (1)",
+            "SELECT a FROM b.c ORDER BY a LIMIT 1 ORDER BY a",
+            "SELECT a IS 5",
+            "SELECT a FROM b.c GROUPING SETS (a)",
+            "SELECT @x",
         ],
-    )  # fmt: skip
+    )
     def test_what_is_no_sql_here(self, error, sql):
         assert error(sql).startswith("Invalid SQL at: ")
 
@@ -189,6 +204,17 @@ class TestWhatIsKept:
         assert run("SELECT 5 AS v") == [{"v": 5}]
         assert run("SELECT 5.5 AS v") == [{"v": 5.5}]
         assert run("SELECT '5' AS v") == [{"v": "5"}]
+
+    def test_long_statements_are_not_kept(self, kennel, run):
+        rows = ", ".join([f"({key}, 'dog {key}')" for key in range(100, 1_000)])
+        assert run(f"INSERT INTO farm.dog (id, name) VALUES {rows}")["message"] == "inserted 900 of 900 records"
+        assert len(run("SELECT id FROM farm.dog WHERE id IN (" + ", ".join(map(str, range(90, 1_010))) + ")")) == 900
+
+    def test_secrets_of_system_tables_do_not_exist_for_sql(self, node, run, error):
+        node.system("hdb_user").insert([{"username": "kim", "password": "hash", "role": "r", "active": True}])
+        (row,) = run("SELECT * FROM system.hdb_user")
+        assert "password" not in row
+        assert error("SELECT username FROM system.hdb_user WHERE password LIKE 'h%'") == "unknown column password"
 
     def test_one_cut_over_several_tables(self, node, run):
         """Both tables always hold the same rows; a query over both never sees one ahead of the other."""

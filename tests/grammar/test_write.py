@@ -54,7 +54,8 @@ class TestInsert:
     def test_on_conflict(self, table, run, error):
         assert run("INSERT INTO a.t (id, x) VALUES (1, 5) ON CONFLICT (id) DO NOTHING")["skipped_hashes"] == [1]
         reply = run(
-            "INSERT INTO a.t (id, x) VALUES (1, 5), (9, 6) ON CONFLICT (id) DO UPDATE SET x = t.x + excluded.x, y = 'new'"
+            """INSERT INTO a.t (id, x) VALUES (1, 5), (9, 6)
+               ON CONFLICT (id) DO UPDATE SET x = t.x + excluded.x, y = 'new'"""
         )
         assert reply == {"message": "upserted 2 of 2 records", "upserted_hashes": [9, 1]}
         assert (table.get(1)["x"], table.get(1)["y"], table.get(9)["x"]) == (6, "new", 6)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from hands import Hand
 from engine.store import Store
 
 MEMORY = Path("/dev/shm")
+FIRST_FRAME = 4096  # bytes of a segment's header
+VERSION = 16  # place of the version in the head of a frame
 
 
 class Bench:
@@ -28,9 +31,9 @@ class Bench:
         self._hands: list[Hand] = []
         Store.create(str(self.directory), self.table_id)
 
-    def hand(self, **options: Any) -> Hand:
+    def hand(self, environment: Mapping[str, str] = MappingProxyType({}), **options: Any) -> Hand:
         """A process that opens the table with what it is first asked to do."""
-        hand = Hand(self.directory, self.table_id, self.failpoints.environment, **options)
+        hand = Hand(self.directory, self.table_id, self.failpoints.environment | environment, **options)
         self._hands.append(hand)
         return hand
 
@@ -38,6 +41,14 @@ class Bench:
         for hand in self._hands:
             hand.close()
         self._hands = []
+
+    def spoil_the_first_frame(self) -> None:
+        """From now on there is no recovery from the log alone; the records in the frame can still be read."""
+        with (self.directory / "000001.log").open("r+b") as file:
+            file.seek(FIRST_FRAME + VERSION)
+            (byte,) = file.read(1)
+            file.seek(FIRST_FRAME + VERSION)
+            file.write(bytes([byte ^ 1]))
 
     def recovered(self, *, from_the_log: bool = True) -> Hand:
         """A process that has to recover the table, after the end of all others."""

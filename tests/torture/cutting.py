@@ -1,7 +1,7 @@
 """A table's life with a record of its file operations, and what a power cut could leave of it.
 
-As a script it is the life: python cutting.py DIRECTORY TABLE_ID SEED DURABILITY, with KENNEL_TRACE naming the record. One
-process, one thread. It notes in the record what was acknowledged, and writes down how the records stood after every
+As a script it is the life: python cutting.py DIRECTORY TABLE_ID SEED DURABILITY, with KENNEL_TRACE naming the record.
+One process, one thread. It notes in the record what was acknowledged, and writes down how the records stood after every
 transaction. As a module it builds disk images from the record (see engine/vfs.pyx for its form).
 """
 
@@ -13,20 +13,21 @@ import random
 import shutil
 import struct
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engine import keys, vfs
+from engine.compaction import compact, finish
 from engine.store import Store
 
 SECTOR = 512
 HEAD = struct.Struct("<BQQI")
 
 
-# --- the life ----------------------------------------------------------------------------------------------------------
+# --- the life --------------------------------------------------------------------------------------------------------
 
 
 def digest(store: Store) -> int:
@@ -53,13 +54,25 @@ def live(directory: Path, table_id: bytes, seed: int, durability: str) -> None:
         if durability == "commit" or choose.random() < 0.2:
             store.sync()
             acknowledge(store)
-        if choose.random() < 0.08:
-            copy_of_index(table, directory / "before-checkpoint")
-            if store.checkpoint():
-                copy_of_index(table, directory / "at-checkpoint")
-                acknowledge(store)
+        if choose.random() < 0.15 and keep(store, table, choose):
+            copy_of_index(table, directory / "at-checkpoint")
+            acknowledge(store)
     copy_of_index(table, directory / "at-the-end")
     (directory / "states").write_text(json.dumps(states))
+
+
+def keep(store: Store, table: Path, choose: random.Random) -> bool:
+    """One step of upkeep; whether it made a checkpoint."""
+    if choose.random() < 0.4:
+        return store.checkpoint()
+    before = set(table.glob("*.log"))
+    if compact(store, keep_from=store.generation + 1, forget_before=time.time_ns() // 1000, largest=64 << 20):
+        return False
+    if choose.random() < 0.3 or not finish(store):
+        return store.checkpoint()
+    for gone in before - set(table.glob("*.log")):
+        vfs.note(b"gone " + gone.name.encode())
+    return True
 
 
 def acknowledge(store: Store) -> None:
@@ -76,7 +89,9 @@ def do_something(store: Store, choose: random.Random, number: int) -> None:
     else:
         size = choose.choice([0, 1, 100, 700, 5000, 5000, 60_000, 300_000])
         store.write(
-            kind, [{"id": key, f"a{choose.randrange(4)}": number, "text": "t" * size} for key in some], user=f"u{number % 3}"
+            kind,
+            [{"id": key, f"a{choose.randrange(4)}": number, "text": "t" * size} for key in some],
+            user=f"u{number % 3}",
         )
 
 
@@ -95,7 +110,7 @@ def copy_of_index(table: Path, to: Path) -> None:
     shutil.copy(table / "index.kbt", to)
 
 
-# --- the record --------------------------------------------------------------------------------------------------------
+# --- the record ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +121,19 @@ class Event:
     data: bytes
 
 
-def read_record(path: Path) -> list[Event]:
-    """From the note "start" on: what is before it is in the copy."""
+def read_events(path: Path) -> list[Event]:
     content, at, events = path.read_bytes(), 0, []
     while at < len(content):
         kind, inode, offset, size = HEAD.unpack_from(content, at)
         at += HEAD.size
         events.append(Event(chr(kind), inode, offset, content[at : at + size]))
         at += size
+    return events
+
+
+def read_record(path: Path) -> list[Event]:
+    """From the note "start" on: what is before it is in the copy."""
+    events = read_events(path)
     start = next(index for index, event in enumerate(events) if event.kind == "A" and event.data == b"start")
     return events[start + 1 :]
 
@@ -129,6 +149,7 @@ class Disk:
         }
         self.unsynced: dict[int, list[tuple[int, bytes]]] = {}
         self.new_names: dict[int, str] = {}
+        self.gone: set[str] = set()
         self.acknowledged = 0
 
     def happen(self, event: Event) -> None:
@@ -141,7 +162,10 @@ class Disk:
             self.new_names[event.inode] = Path(event.data.decode()).name
         elif event.kind == "D":
             self.names |= self.new_names
+            self.names = {inode: name for inode, name in self.names.items() if name not in self.gone}
             self.new_names = {}
+        elif event.data.startswith(b"gone "):
+            self.gone.add(event.data[5:].decode())
         else:
             self.acknowledged = max(self.acknowledged, int(event.data))
 
@@ -150,6 +174,7 @@ class Disk:
         manner = choose.choice(["nothing", "everything", "writes", "sectors", "sectors", "most", "last torn"])
         names = dict(self.names)
         names |= {inode: name for inode, name in self.new_names.items() if choose.random() < 0.5}
+        names = {inode: name for inode, name in names.items() if name not in self.gone or choose.random() < 0.5}
         found = {}
         for inode, name in names.items():
             content = bytearray(self.files.get(inode, b""))
@@ -161,9 +186,7 @@ class Disk:
         return found
 
 
-def pieces(
-    offset: int, data: bytes, manner: str, is_last: bool, choose: random.Random
-) -> Iterator[tuple[int, bytes]]:
+def pieces(offset: int, data: bytes, manner: str, is_last: bool, choose: random.Random) -> Iterator[tuple[int, bytes]]:
     """The parts of a write that arrive, by sectors of the disk."""
     if manner == "nothing" or (manner == "writes" and choose.random() < 0.5):
         return
@@ -186,8 +209,8 @@ def put(content: bytearray, offset: int, data: bytes) -> None:
 
 
 def index_image(directory: Path, choose: random.Random) -> bytes | None:
-    """What a power cut after the last checkpoint could leave of the index: of every sector any of its later contents. None
-    when there was no checkpoint."""
+    """What a power cut after the last checkpoint could leave of the index: of every sector any of its later contents.
+    None when there was no checkpoint."""
     if not (directory / "at-checkpoint").exists():
         return None
     content = bytearray((directory / "at-checkpoint").read_bytes())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import keys
+from engine.compaction import compact
 from engine.errors import KennelError
 from engine.history import History
 from engine.store import Store
@@ -99,7 +100,7 @@ def wait_until(condition: Any) -> None:
         time.sleep(0.002)
 
 
-# --- the process -------------------------------------------------------------------------------------------------------
+# --- the process -----------------------------------------------------------------------------------------------------
 
 
 def obey(store: Store, do: str, arguments: list[Any], views: list[Any]) -> Any:
@@ -114,6 +115,8 @@ def obey(store: Store, do: str, arguments: list[Any], views: list[Any]) -> Any:
     if do == "views":
         views += [store.view() for _ in range(arguments[0])]
         return len(views)
+    if do == "compact":
+        return compact(store, keep_from=store.generation + 1, forget_before=0, largest=64 << 20)
     if do == "generation":
         return store.generation
     return getattr(store, do)(*arguments)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from conftest import Bench
+from cutting import read_events
 from failpoints import WAIT
 from hands import wait_until
 
@@ -95,9 +98,30 @@ def test_with_interval_durability_readers_do_not_wait(bench: Bench) -> None:
     assert careful.ask("rows").keys() == {"1", "2"}
 
 
+def test_what_a_kill_left_unsynced_is_synced_before_it_is_seen(bench: Bench, tmp_path: Path) -> None:
+    writer = bench.hand(durability="interval")
+    writer.write("insert", {"id": 1})
+    bench.kill_all()
+    (bench.directory / "shared.shm").unlink()
+    reader = bench.hand(environment={"KENNEL_TRACE": str(tmp_path / "record")})
+    assert reader.ask("rows").keys() == {"1"}
+    segment = (bench.directory / "000001.log").stat().st_ino
+    assert any(event.kind == "S" and event.inode == segment for event in read_events(tmp_path / "record"))
+
+
 def test_a_checkpoint_of_what_is_not_on_disk_puts_it_there_first(bench: Bench) -> None:
     writer = bench.hand(durability="interval")
     writer.write("insert", {"id": 1})
     syncs = bench.failpoints.hits("synced")
     assert writer.ask("checkpoint") is True
+    assert bench.failpoints.hits("synced") == syncs + 1
+
+
+def test_a_compaction_that_builds_on_what_is_not_on_disk_puts_it_there_first(bench: Bench) -> None:
+    """It drops the versions of records that later ones have replaced; these must not be lost after that."""
+    writer = bench.hand(durability="interval")
+    for turn in range(8):
+        writer.write("upsert", {"id": 1, "n": turn, "text": "t" * 100_000})
+    syncs = bench.failpoints.hits("synced")
+    assert writer.ask("compact") is True
     assert bench.failpoints.hits("synced") == syncs + 1

@@ -1,0 +1,87 @@
+"""JSON files that are one array of records, read record by record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from frontend.errors import Refused
+
+MAX_ELEMENT = 16 << 20  # characters
+_SPACE = " \t\r\n"
+
+_decoder = json.JSONDecoder()
+
+Record = dict[str, Any]
+
+
+def parsed(pieces: Iterable[str]) -> Iterator[Record]:
+    """The elements of an array of objects. Refused with 400 when it is anything else."""
+    text = _Text(iter(pieces))
+    if text.next() != "[":
+        raise _bad("an array of records was expected")
+    if text.next() == "]":
+        return
+    text.back()
+    separator = ","
+    while separator == ",":
+        yield text.record()
+        separator = text.next()
+    if separator != "]":
+        raise _bad("a comma or the end of the array was expected")
+
+
+class _Text:
+    """A text that arrives in pieces, with the place up to which it was understood."""
+
+    def __init__(self, pieces: Iterator[str]) -> None:
+        self._pieces = pieces
+        self._text = ""
+        self._place = 0
+
+    def next(self) -> str:
+        """The next character that is no space; nothing at the end of the text."""
+        while True:
+            while self._place < len(self._text):
+                character = self._text[self._place]
+                self._place += 1
+                if character not in _SPACE:
+                    return character
+            if not self._more():
+                return ""
+
+    def back(self) -> None:
+        self._place -= 1
+
+    def record(self) -> Record:
+        if self.next() != "{":
+            raise _bad("every element must be an object")
+        self.back()
+        wanted = 0
+        while True:
+            try:
+                value, self._place = _decoder.raw_decode(self._text, self._place)
+            except json.JSONDecodeError as problem:
+                # Perhaps only because its end has not arrived yet; each further try comes with twice as much text.
+                wanted = 2 * max(wanted, len(self._text) - self._place)
+                if wanted > 2 * MAX_ELEMENT or not self._more(wanted):
+                    raise _bad(problem.msg) from None
+            else:
+                return dict(value)
+
+    def _more(self, wanted: int = 1) -> bool:
+        """Have at least this many characters ahead, or all that there are; false when nothing came."""
+        parts = [self._text[self._place :]]
+        have = before = len(parts[0])
+        for piece in self._pieces:
+            parts.append(piece)
+            have += len(piece)
+            if have >= wanted:
+                break
+        self._text, self._place = "".join(parts), 0
+        return have > before
+
+
+def _bad(reason: str) -> Refused:
+    return Refused(400, f"The file is not a JSON array of records: {reason}")
