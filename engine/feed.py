@@ -1,6 +1,7 @@
 """What replication reads from a table and writes to it.
 
-A feed is bound to one table of one node. Node ids are uuid texts; a node's own transactions are those of (node id, epoch).
+A feed is bound to one table of one node. Node ids are uuid texts; a node's own transactions are those of its id and
+epoch.
 Everything here is as durable as a write when it returns.
 """
 

@@ -17,7 +17,7 @@ import flask
 from werkzeug.exceptions import HTTPException
 
 import engine
-from frontend import coding, openapi, wire
+from frontend import coding, cors, openapi, wire
 from frontend.authentication import Credentials
 from frontend.errors import PRODUCT, Refused, fault
 from frontend.operations import Operations
@@ -27,9 +27,6 @@ MAX_BODY = 1 << 30
 
 #: Set by the server for connections over the node's own Unix socket, whose file only its owner can open.
 LOCAL_SOCKET = "kennel.local_socket"
-
-_CORS_METHODS = "POST, GET, PUT, DELETE, PATCH, OPTIONS"
-_CORS_HEADERS = "Accept, Content-Type, Authorization"
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -76,7 +73,7 @@ def _operations_app(node: engine.Node, operations: Operations) -> flask.Flask:
     app.register_error_handler(HTTPException, _http_error)
     app.after_request(_server_header)
     if node.configuration.get("operationsApi.network.cors"):
-        app.after_request(_cors(node.configuration.get("operationsApi.network.corsAccessList")))
+        app.after_request(cors.headers(node.configuration.get("operationsApi.network.corsAccessList")))
     app.wsgi_app = _direct(operations, app.wsgi_app)  # type: ignore[method-assign]
     return app
 
@@ -211,22 +208,3 @@ def _http_error(error: HTTPException) -> flask.Response:
 def _server_header(response: flask.Response) -> flask.Response:
     response.headers["Server"] = PRODUCT
     return response
-
-
-def _cors(access_list: Any) -> Callable[[flask.Response], flask.Response]:
-    """What adds the CORS headers to answers; other origins than the listed ones get none."""
-    listed = access_list.split(",") if isinstance(access_list, str) else access_list or ()
-    allowed = {origin.strip() for origin in listed if isinstance(origin, str)} - {"*", ""}
-
-    def add(response: flask.Response) -> flask.Response:
-        origin = flask.request.headers.get("Origin")
-        if not origin or (allowed and origin not in allowed):
-            return response
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.vary.add("Origin")
-        if flask.request.method == "OPTIONS":
-            response.headers["Access-Control-Allow-Methods"] = _CORS_METHODS
-            response.headers["Access-Control-Allow-Headers"] = _CORS_HEADERS
-        return response
-
-    return add

@@ -10,7 +10,8 @@ from typing import Any
 
 import flask
 
-from frontend import wire
+from engine.configuration import Configuration
+from frontend import cors, wire
 from frontend.errors import PRODUCT
 from frontend.functions.handle import Perform
 from frontend.functions.loading import NotLoaded, load, unload
@@ -26,8 +27,11 @@ log = logging.getLogger(__name__)
 class Functions:
     """The projects of a node, as one process serves them. Safe for threads."""
 
-    def __init__(self, root: Path, perform: Perform) -> None:
-        self.projects = Projects(root)
+    def __init__(self, configuration: Configuration, perform: Perform) -> None:
+        self.projects = Projects(Path(configuration.get("customFunctions.root")))
+        self._cors = None
+        if configuration.get("customFunctions.network.cors"):
+            self._cors = cors.headers(configuration.get("customFunctions.network.corsAccessList"))
         self._perform = perform
         self._loading = threading.RLock()
         self._state: tuple[int, int] | None = None
@@ -71,10 +75,13 @@ class Functions:
 
     def _loaded(self, project: str) -> Served:
         try:
-            return load(self.projects, project, self._perform)
+            app = load(self.projects, project, self._perform)
         except NotLoaded as problem:
             log.warning("the project '%s' cannot be served: %s", project, problem, exc_info=problem.__cause__)
             return problem
+        if self._cors is not None:
+            app.after_request(self._cors)
+        return app
 
 
 def _error(start_response: StartResponse, status: str, text: str) -> Iterable[bytes]:

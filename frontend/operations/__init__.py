@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import engine
@@ -55,7 +54,7 @@ class Operations:
 
     def __init__(self, node: engine.Node) -> None:
         accounts = Accounts(node)
-        functions = Functions(Path(node.configuration.get("customFunctions.root")), self.perform)
+        functions = Functions(node.configuration, self.perform)
         self.services = Services(node, accounts, Tokens(node, accounts), Jobs(node), functions)
 
     def perform(self, request: Any, credentials: Credentials) -> Any:

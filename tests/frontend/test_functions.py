@@ -247,3 +247,10 @@ def test_a_broken_project_fails_alone_and_says_why(goats: Site, content: str, re
 def test_a_fault_in_a_function_is_told_without_detail(goats: Site) -> None:
     text = "There was an error processing your request. Check logs and try again."
     assert goats.get("/goats/fault") == (500, {"error": text})
+
+
+def test_pages_of_other_origins_may_use_functions(goats: Site) -> None:
+    answer = Client(goats.functions).get("/goats/count", headers={"Origin": "https://example.com"})
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://example.com"
+    preflight = Client(goats.functions).options("/goats/count", headers={"Origin": "https://example.com"})
+    assert preflight.status_code == 200 and "POST" in preflight.headers["Access-Control-Allow-Methods"]

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend import wire
+from frontend import coding, wire
 from frontend.errors import Refused
 
 SCALARS = (
@@ -152,17 +152,17 @@ def test_csv_can_be_read_back(rows: list[dict[str, str]]) -> None:
 def test_codings_are_negotiated_and_can_be_undone() -> None:
     body = json.dumps(list(range(1000))).encode()
     undo = {"br": brotli.decompress, "gzip": gzip.decompress, "deflate": zlib.decompress}
-    for coding, decompress in undo.items():
-        assert coding.negotiate(coding) == coding
-        assert decompress(coding.compress(body, coding)) == body
+    for name, decompress in undo.items():
+        assert coding.negotiate(name) == name
+        assert decompress(coding.compress(body, name)) == body
 
 
 @pytest.mark.parametrize(
-    ("accepted", "coding"),
+    ("accepted", "chosen"),
     [("", None), ("identity", None), ("gzip, br", "br"), ("gzip;q=0", None), ("*", "br"), ("br;q=0, *", "zstd")],
 )
-def test_accept_encoding(accepted: str, coding: str | None) -> None:
-    assert coding.negotiate(accepted) == coding
+def test_accept_encoding(accepted: str, chosen: str | None) -> None:
+    assert coding.negotiate(accepted) == chosen
 
 
 def test_what_other_libraries_write_is_understood() -> None:
