@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from stores import Place, place, rows
 
+from engine.compaction import compact, finish
 from engine.errors import Corrupt
 from engine.history import History
 from engine.store import Store
@@ -146,6 +147,23 @@ def test_the_last_segment_with_a_damaged_header_is_refused(here: Place) -> None:
     flip(here, here.segments()[-1].name, 8)
     with pytest.raises(Corrupt):
         recovered(here)
+
+
+def test_a_first_transaction_that_is_large_leaves_no_segment_behind_it(here: Place) -> None:
+    """The first segment came into use and was too small; compaction must not mistake it for a part of the log."""
+    store = here.open()
+    store.write("insert", [{"id": 1, "a": LARGE}], user="ann")
+    for turn in range(30):
+        store.write("upsert", [{"id": 1, "a": turn, "b": "x" * 50_000}, {"id": 2}], user="bob")
+    while compact(store, keep_from=store.generation + 1, forget_before=0, largest=64 << 20):
+        finish(store)
+    found = rows(store)
+    store.close()
+    store = recovered(here)
+    assert rows(store) == found
+    assert {each.user for each in History(store).read(0)} <= {"ann", "bob"}
+    store.check()
+    store.close()
 
 
 def test_a_copy_of_the_directory_is_recovered_from_its_log(here: Place) -> None:

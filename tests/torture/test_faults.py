@@ -7,9 +7,9 @@ import os
 from typing import Any
 
 import pytest
-from conftest import Bench
 from failpoints import FAIL, KILL, WAIT
 from hands import Hand, wait_until
+from workbench import Bench
 
 LONG = os.environ.get("KENNEL_TORTURE") == "long"
 LARGE = "x" * 300_000  # more than is left in the first segment

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Bench
 from cutting import read_events
 from failpoints import WAIT
 from hands import wait_until
+from workbench import Bench
 
 
 @pytest.mark.parametrize("step", ["unlocked", "sync_locked", "sync", "synced"])
