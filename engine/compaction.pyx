@@ -43,6 +43,7 @@ from engine.segments import Segment, split
 from engine.store import raise_errno
 
 LIVE_SHARE = 0.5            # a sealed segment with less than this share in use is worth compacting
+cdef double WORTH = 0.75    # of the size of a run is what its replacement must stay below
 
 cdef enum:
     BATCH = 256             # operations adopted under one hold of the writer mutex
@@ -103,7 +104,7 @@ def choose(segments: list[Segment], live: dict[int, int], active: int, keep_from
     room = 0
     for segment, following in zip(segments, [*segments[1:], None], strict=False):
         last = segment.last_seq if segment.last_seq is not None else following.first_seq - 1 if following else None
-        sealed = segment.segno != active and last is not None and last < keep_from
+        sealed = segment.segno != active and last is not None and segment.first_seq <= last < keep_from
         used = live.get(segment.segno, 0)
         if sealed and used < LIVE_SHARE * (segment.size - KN_SEGMENT_HEADER) and room + used <= largest:
             run.append(segment)
@@ -226,14 +227,16 @@ cdef int _gather(Core* core, const kn_meta* meta, const uint32_t* segnos, const 
     return 0
 
 
-cdef uint32_t _write_compacted(Store store, const kn_meta* meta, run, following, bint oldest, uint64_t forget_before) except 0:
-    """Step 1; the number of the new segment."""
+cdef uint32_t _write_compacted(Store store, const kn_meta* meta, run, following, bint oldest, uint64_t forget_before) except? 0:
+    """Step 1; the number of the new segment, or 0 when it would hardly be smaller than what it replaces: what neither a record
+    nor a tombstone points to, but must stay, would else be copied again and again."""
     cdef Gathered* gathered = <Gathered*>calloc(1, sizeof(Gathered))
     cdef uint32_t* segnos = <uint32_t*>malloc(len(run) * sizeof(uint32_t))
     cdef uint64_t* last_seqs = <uint64_t*>malloc(len(run) * sizeof(uint64_t))
     cdef kn_segment header
     cdef uint32_t segno = kn_add32(&store.core.shared.next_segno, 1) - 1
     cdef int result, count = <int>len(run)
+    cdef double size = sum(segment.size - KN_SEGMENT_HEADER for segment in run)
     try:
         if gathered == NULL or segnos == NULL or last_seqs == NULL:
             raise MemoryError
@@ -249,6 +252,8 @@ cdef uint32_t _write_compacted(Store store, const kn_meta* meta, run, following,
             result = core_sync(&store.core, meta.txn, LOCK_MS)
             if result == 0:
                 result = _gather(&store.core, meta, segnos, last_seqs, count, <uint32_t>header.salt, oldest, forget_before, gathered)
+            if result == 0 and gathered.used >= WORTH * size:
+                return 0
             if result == 0:
                 result = log_install(&store.core.log, segno, &header, gathered.at, gathered.used)
             if result == 0:
@@ -463,6 +468,8 @@ def compact(Store store, *, keep_from: int, forget_before: int, largest: int) ->
         position = segments.index(run[len(run) - 1])
         following = segments[position + 1] if position + 1 < len(segments) else None
         segno = _write_compacted(store, &meta, run, following, segments[0] is run[0], forget_before)
+        if segno == 0:
+            return False
         kn_add64(&store.core.shared.log_bytes, os.stat(os.path.join(store.directory, f"{segno:06}.log")).st_size)
     finally:
         store.shared.give_slot(slot)

@@ -366,15 +366,17 @@ cdef int _write_frame(Core* core, Txn* txn) noexcept nogil:
     return result
 
 
-cdef int _clear_the_way(Core* core, const kn_meta* start, uint32_t segno) noexcept nogil:
+cdef int _clear_the_way(Core* core, uint32_t segno) noexcept nogil:
     """What writers that died or failed have left between the end of the log and this new segment: the head of a frame at the
     end of the old one, and segments that came into use but never into the log. Their frames have numbers that the log gives
     anew; so replay and readers of the log must not find them."""
+    cdef kn_meta head
     cdef uint32_t between
     cdef int result = 0
-    if start.segno > 0:
-        result = log_blot(&core.log, start.segno, start.log_end, sizeof(kn_frame))
-    for between in range(start.segno + 1, segno):
+    read_published(&core.shared.head, &head)
+    if head.segno > 0:
+        result = log_blot(&core.log, head.segno, head.log_end, sizeof(kn_frame))
+    for between in range(head.segno + 1, segno):
         if result == 0 and log_map(&core.log, between) == 0 and has_header(&core.log, between) and not is_compacted(&core.log, between):
             result = log_blot(&core.log, between, 0, sizeof(kn_segment))
     return result
@@ -398,7 +400,7 @@ cdef int _roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
         if result == 0 and core.log.size[segno] >= KN_SEGMENT_HEADER + room + 8:
             break
     if result == 0:
-        result = _clear_the_way(core, start, segno)
+        result = _clear_the_way(core, segno)
     if result == 0:
         result = log_activate(&core.log, segno, start.seq + 1, now_microseconds() * 2654435761u + segno)
     if result == 0:
