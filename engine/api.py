@@ -42,11 +42,11 @@ _open_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 def open_node(path: str | os.PathLike[str], create: bool = True) -> Node:
     """The node whose root directory is `path`, made if need be unless `create` is false. RootError, Corrupt, Busy."""
     root = Path(path).expanduser().absolute()
-    if root.exists() and not root.is_dir():
-        raise RootError(f"{root} is not a directory")
-    if not create and not (root / ID_FILE).exists():
-        raise RootError(f"{root} is not the root directory of a node")
     try:
+        if root.exists() and not root.is_dir():
+            raise RootError(f"{root} is not a directory")
+        if not create and not (root / ID_FILE).exists():
+            raise RootError(f"{root} is not the root directory of a node")
         if not (root / ID_FILE).exists():
             _install(root)
         return Node(root)

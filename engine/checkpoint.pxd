@@ -1,6 +1,5 @@
 """Checkpoints of a table's index."""
 
-from libc.stdint cimport uint8_t
 
 from engine.layout cimport kn_meta
 from engine.core cimport Core

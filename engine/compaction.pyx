@@ -15,7 +15,6 @@ Superseded operations go. A tombstone may be forgotten when it is old enough and
 left in the log, in which an earlier record of its key might be.
 """
 
-import errno as errno_codes
 import os
 
 from engine.checkpoint cimport write_checkpoint
@@ -34,7 +33,7 @@ from engine.shared cimport lock, oldest_reader, publish, read_published, unlock
 from engine.store cimport Store
 from engine.transaction cimport core_sync
 from engine.vfs cimport AT_ADOPTED, AT_ANCHORED, AT_GATHERED, AT_REMOVED, failpoint, now_microseconds
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 

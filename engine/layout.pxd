@@ -1,7 +1,6 @@
 """The declarations of c/layout.h, c/atomics.h and c/crc32c.h for Cython: one place for every shared structure."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from posix.types cimport pid_t
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:

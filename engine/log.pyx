@@ -8,7 +8,7 @@ The formats of segment header, frame and operation stand in c/layout.h; what fra
 """
 
 from engine.layout cimport (
-    KN_FORMAT, KN_SEGMENT_HEADER, kn_crc32c, kn_load32, kn_load_pointer, kn_op, kn_segment, kn_swap32, kn_swap_pointer,
+    KN_FORMAT, KN_SEGMENT_HEADER, kn_crc32c, kn_load32, kn_load_pointer, kn_segment, kn_swap32, kn_swap_pointer,
 )
 from engine.posix cimport EIO, ENOENT, ENOMEM, MAP_FAILED, MAP_SHARED, O_CREAT, O_RDWR, O_TRUNC, PROT_READ, errno, mmap, munmap
 from engine.vfs cimport (

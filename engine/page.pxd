@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from engine.layout cimport KN_PAGE_SIZE, kn_page
+from engine.layout cimport kn_page
 
 
 cdef enum:

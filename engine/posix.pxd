@@ -1,6 +1,5 @@
 """Every call of the operating system that the core makes, declared once."""
 
-from libc.stdint cimport uint64_t
 
 from engine.layout cimport pthread_mutex_t
 

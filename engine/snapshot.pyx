@@ -6,17 +6,16 @@ offset costs one descent. A secondary entry is the value's key followed by the p
 the primary index, and its checksum is verified whenever it is read.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 
 cimport cython
 from engine.btree cimport tree_check, tree_get, tree_rank
-from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_previous, cursor_rank, cursor_seek, cursor_value
+from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_previous, cursor_rank, cursor_seek
 from engine.keys cimport (
-    MAX_KEY, MAX_VALUE_KEY, decode_key, element_key_from_json, encode_key, json_array_next, key_from_double, key_from_json,
+    MAX_VALUE_KEY, decode_key, element_key_from_json, encode_key, json_array_next, key_from_double, key_from_json,
     key_length,
 )
-from engine.layout cimport KN_FIRST_PAGE, KN_IDLE, kn_load64, kn_locator, kn_meta, kn_op, kn_tree
+from engine.layout cimport kn_locator, kn_meta, kn_op, kn_tree
 from engine.record cimport Field, decode_columns, decode_into, record_count, record_fields
 from engine.store cimport Store
 from engine.core cimport CREATED_TIME, FIRST_ATTRIBUTE, PRIMARY_KEY, UPDATED_TIME, attribute_tree

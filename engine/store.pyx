@@ -16,30 +16,28 @@ from collections.abc import Callable, Sequence
 
 from engine.btree cimport tree_get
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_seek
-from engine.pager cimport pager_close, pager_map, pager_open, pager_trim
+from engine.pager cimport pager_map, pager_open, pager_trim
 from engine.checkpoint cimport write_checkpoint
 from engine.core cimport FIRST_ATTRIBUTE, Core, core_close, op_is_sound
 from engine.doorbell cimport Doorbell
 from engine.keys cimport encode_key
-from engine.layout cimport (
-    KN_FIRST_PAGE, KN_PAGE_SIZE, kn_load32, kn_load64, kn_locator, kn_meta, kn_op, kn_tombstone, kn_tree,
-)
+from engine.layout cimport kn_load32, kn_load64, kn_locator, kn_meta, kn_op
 from engine.log cimport log_forget, log_map, log_open, log_prepare, op_at, segment_size
 from engine.posix cimport ENOENT
 from engine.record cimport encode_record
 from engine.recovery cimport recover
-from engine.shared cimport Coordination, begin_read, lock, publish, read_published, unlock
+from engine.shared cimport Coordination, begin_read, lock, read_published, unlock
 from engine.transaction cimport (
-    ADVANCE, COMMITTED, CONFLICT, DONE, DUPLICATE, GAP, INSERT, INTRODUCE, NOTHING, REMOVE, REPLICATE_PUT, REPLICATE_REMOVE,
-    STALE_NAMES, TOO_LARGE, UPDATE, UPSERT, WITHDRAW, Batch, Intent, Operation, Source, core_commit, core_sync,
+    ADVANCE, CONFLICT, DONE, DUPLICATE, GAP, INSERT, INTRODUCE, REMOVE, REPLICATE_PUT, REPLICATE_REMOVE, STALE_NAMES,
+    TOO_LARGE, UPDATE, UPSERT, WITHDRAW, Batch, Intent, Operation, Source, core_commit, core_sync,
 )
-from engine.vfs cimport AT_READ, close_file, failpoint
+from engine.vfs cimport AT_READ, failpoint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from engine.errors import (
-    Busy, Closed, Conflict, Corrupt, DiskFull, InvalidKey, InvalidName, InvalidRecord, KennelError, ReadOnlyTable, RootError,
+    Busy, Closed, Conflict, Corrupt, DiskFull, InvalidName, InvalidRecord, KennelError, ReadOnlyTable, RootError,
 )
 
 CREATED = "__createdtime__"
@@ -343,7 +341,6 @@ cdef class Store:
         Unless `replicated`, it stays on this node."""
         cdef Intent intent = INTENTS[kind]
         cdef _Encoded encoded
-        cdef Batch batch
         if not self.names_known:
             self._refresh_names()
         keys = records if intent == REMOVE else [record[self.primary_key] for record in records]

@@ -27,7 +27,7 @@ from engine.record cimport MAX_RECORD, record_merge, record_merge_bound
 from engine.shared cimport lock, publish, read_published, try_lock, turn_slot, unlock, write_slot
 from engine.vfs cimport (
     AT_COMPOSED, AT_HALF_WRITTEN, AT_LOCKED, AT_PUBLISHED, AT_ROLL, AT_SLOT, AT_SYNC, AT_SYNCED, AT_SYNC_LOCKED, AT_UNLOCKED,
-    AT_VISIBLE, AT_WRITTEN, failpoint, now_microseconds,
+    AT_VISIBLE, AT_WRITTEN, failpoint, now_microseconds, watched,
 )
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
@@ -340,7 +340,7 @@ cdef int _write_frame(Core* core, Txn* txn) noexcept nogil:
     """Seals the frame and writes it where the log ends."""
     cdef kn_frame* frame
     cdef size_t size = (core.frame_used + 7) & ~<size_t>7
-    cdef size_t half = (size // 2) & ~<size_t>7
+    cdef size_t half = (size // 2) & ~<size_t>7 if watched() else 0     # in two parts only for the failpoint between them
     cdef uint64_t salt = segment_header(&core.log, core.frame_segno).salt
     cdef kn_meta visible
     cdef int result
@@ -353,10 +353,10 @@ cdef int _write_frame(Core* core, Txn* txn) noexcept nogil:
     frame.synced = visible.log_end if visible.segno == core.frame_segno else KN_SEGMENT_HEADER
     frame.crc = kn_crc32c(<uint32_t>salt, &frame.seq, size - 8)
     result = failpoint(AT_COMPOSED)
-    if result == 0:
+    if result == 0 and half > 0:
         result = log_write(&core.log, core.frame_segno, core.frame_start, core.frame, half)
-    if result == 0:
-        result = failpoint(AT_HALF_WRITTEN)
+        if result == 0:
+            result = failpoint(AT_HALF_WRITTEN)
     if result == 0:
         result = log_write(&core.log, core.frame_segno, core.frame_start + half, core.frame + half, size - half)
     if result == 0:

@@ -1,6 +1,6 @@
 """The only door of the core to the file system, and the failpoints in it."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 
 cdef enum Failpoint:
@@ -30,6 +30,7 @@ cdef enum Failpoint:
 
 
 cdef int failpoint(Failpoint at) noexcept nogil
+cdef bint watched() noexcept nogil
 cdef int open_file(const char* path, int flags) noexcept nogil
 cdef int close_file(int fd) noexcept nogil
 cdef int write_at(int fd, const void* data, size_t size, uint64_t offset) noexcept nogil

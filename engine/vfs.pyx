@@ -100,6 +100,11 @@ def note(text: bytes) -> None:
         _trace(c"A", trace_fd, 0, <char*>text, len(text))
 
 
+cdef bint watched() noexcept nogil:
+    """Whether a test has mapped the failpoints."""
+    return settings != NULL
+
+
 cdef int failpoint(Failpoint at) noexcept nogil:
     """Counts the hit and does what the test asked for: 0, or a negative errno to fail with."""
     if settings == NULL:
