@@ -1,4 +1,4 @@
-"""Builds the Cython core. Everything else about the distribution stands in pyproject.toml."""
+"""Builds what is written in Cython. Everything else about the distribution stands in pyproject.toml."""
 
 import os
 
@@ -14,12 +14,13 @@ if SANITIZE:
 
 extensions = [
     Extension(
-        "engine.*",
-        ["engine/*.pyx"],
+        f"{package}.*",
+        [f"{package}/*.pyx"],
         include_dirs=["engine/c"],
         extra_compile_args=COMPILE,
         extra_link_args=[*LINK, "-pthread"],
     )
+    for package in ("engine", "frontend")
 ]
 
 setup(

@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol, TextIO
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import engine
@@ -39,8 +39,8 @@ def is_url(text: str) -> bool:
 
 
 @contextmanager
-def opened(node: engine.Node, url: str, headers: Mapping[str, str]) -> Iterator[TextIO]:
-    """The text behind a URL; 400 with the reason why there is none. `headers` go to the host of the URL only."""
+def opened(node: engine.Node, url: str, headers: Mapping[str, str]) -> Iterator[BinaryIO]:
+    """The file behind a URL; 400 with the reason why there is none. `headers` go to the host of the URL only."""
     private = bool(node.configuration.get("bulk.urlPrivateNetworks"))
     place, host = url, urlsplit(url).hostname
     for _ in range(MAX_REDIRECTS + 1):
@@ -52,7 +52,7 @@ def opened(node: engine.Node, url: str, headers: Mapping[str, str]) -> Iterator[
             response = connection.getresponse()
             location = response.getheader("Location")
             if response.status not in _REDIRECTS or location is None:
-                yield _text(url, response)
+                yield _file(url, response)
                 return
             place = urljoin(place, location)
         except (OSError, http.client.HTTPException) as problem:
@@ -85,13 +85,13 @@ def _address(host: str, port: int) -> tuple[str, int]:
     return str(address[0]), port
 
 
-def _text(url: str, response: http.client.HTTPResponse) -> TextIO:
+def _file(url: str, response: http.client.HTTPResponse) -> BinaryIO:
     if response.status != 200:
         raise _failed(url, f"status code: {response.status}, message: {response.reason}")
     kind = response.getheader("Content-Type", "").partition(";")[0].strip().lower()
     if kind not in CONTENT_TYPES:
         raise _failed(url, f"unsupported content type: {kind}")
-    return io.TextIOWrapper(io.BufferedReader(Limited(response)), encoding="utf-8-sig", errors="replace", newline="")
+    return io.BufferedReader(Limited(response))
 
 
 class Readable(Protocol):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, BinaryIO
 
 from frontend.errors import Refused
+from frontend.loading import CHUNK_BYTES, CHUNK_RECORDS
 
+PIECE = 1 << 16  # characters that are read at a time
 MAX_ELEMENT = 16 << 20  # characters
 _SPACE = " \t\r\n"
 
@@ -16,9 +20,22 @@ _decoder = json.JSONDecoder()
 Record = dict[str, Any]
 
 
-def parsed(pieces: Iterable[str]) -> Iterator[Record]:
-    """The elements of an array of objects. Refused with 400 when it is anything else."""
-    text = _Text(iter(pieces))
+def parsed(file: BinaryIO) -> Iterator[list[Record]]:
+    """The elements of an array of objects in chunks, read as they are asked for. Refused with 400 if it is no such."""
+    reader = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
+    text = _Text(iter(partial(reader.read, PIECE), ""))
+    chunk: list[Record] = []
+    start = text.taken
+    for record in _elements(text):
+        chunk.append(record)
+        if len(chunk) == CHUNK_RECORDS or text.taken - start >= CHUNK_BYTES:
+            yield chunk
+            chunk, start = [], text.taken
+    if chunk:
+        yield chunk
+
+
+def _elements(text: _Text) -> Iterator[Record]:
     if text.next() != "[":
         raise _bad("an array of records was expected")
     if text.next() == "]":
@@ -33,9 +50,10 @@ def parsed(pieces: Iterable[str]) -> Iterator[Record]:
 
 
 class _Text:
-    """A text that arrives in pieces, with the place up to which it was understood."""
+    """A text that arrives in pieces, with the place up to which it was understood. `taken` counts its characters."""
 
     def __init__(self, pieces: Iterator[str]) -> None:
+        self.taken = 0
         self._pieces = pieces
         self._text = ""
         self._place = 0
@@ -76,6 +94,7 @@ class _Text:
         have = before = len(parts[0])
         for piece in self._pieces:
             parts.append(piece)
+            self.taken += len(piece)
             have += len(piece)
             if have >= wanted:
                 break

@@ -2,62 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import engine
 
 CHUNK_RECORDS = 1000
-CHUNK_CHARACTERS = 4 << 20  # of the file
+CHUNK_BYTES = 4 << 20  # of the file
 ACTIONS = ("insert", "update", "upsert")
 
 Record = dict[str, Any]
 
 
-@dataclass(slots=True)
-class Source:
-    """A text in pieces, such as the lines of a file; `read` counts the characters that were taken from it."""
-
-    pieces: Iterable[str]
-    read: int = field(default=0, init=False)
-
-    def __iter__(self) -> Iterator[str]:
-        for piece in self.pieces:
-            self.read += len(piece)
-            yield piece
-
-
 def load(
-    source: Source,
-    records: Iterator[Record],
+    chunks: Iterable[list[Record]],
     table: engine.Table,
     action: str,
     user: str,
     before: Callable[[list[Record]], None],
     progress: Callable[[str], None],
 ) -> tuple[int, int]:
-    """Write the records that are read from a source; gives how many were written, and found.
+    """Write records chunk by chunk; gives how many were written, and found.
 
     `before` is called with each chunk and raises if the user may not write it; `progress` with what is done so far.
+    While one chunk is written the next one is read, so at most two of them are in memory.
     """
     write = {"insert": table.insert, "update": table.update, "upsert": table.upsert}[action]
     found = written = 0
-    for chunk in _chunks(source, records):
-        before(chunk)
-        found += len(chunk)
-        written += len(write(chunk, user=user).written)
-        progress(f"loaded {written} of {found} records so far")
+    with ThreadPoolExecutor(1, thread_name_prefix="load") as writer:
+        under_way: Future[engine.WriteResult] | None = None
+        for chunk in chunks:
+            before(chunk)
+            if under_way is not None:
+                written += len(under_way.result().written)
+                progress(f"loaded {written} of {found} records so far")
+            under_way = writer.submit(write, chunk, user=user)
+            found += len(chunk)
+        if under_way is not None:
+            written += len(under_way.result().written)
     return written, found
-
-
-def _chunks(source: Source, records: Iterator[Record]) -> Iterator[list[Record]]:
-    chunk: list[Record] = []
-    start = source.read
-    for record in records:
-        chunk.append(record)
-        if len(chunk) == CHUNK_RECORDS or source.read - start >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, start = [], source.read
-    if chunk:
-        yield chunk

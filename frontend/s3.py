@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryFile
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from frontend.downloads import Limited
 from frontend.errors import Refused
@@ -26,13 +26,13 @@ MEMBERS = {
 
 
 @contextmanager
-def opened(place: dict[str, str]) -> Iterator[TextIO]:
-    """The text of an object; 400 with the reason why there is none."""
+def opened(place: dict[str, str]) -> Iterator[BinaryIO]:
+    """The content of an object; 400 with the reason why there is none."""
     with _failures():
         body = _client(place).get_object(Bucket=place["bucket"], Key=place["key"])["Body"]
     try:
         with _failures():
-            yield io.TextIOWrapper(io.BufferedReader(Limited(body)), encoding="utf-8-sig", errors="replace", newline="")
+            yield io.BufferedReader(Limited(body))
     finally:
         body.close()
 

@@ -11,7 +11,7 @@ import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import engine
 from frontend.errors import Refused
@@ -19,8 +19,8 @@ from frontend.errors import Refused
 _KERNEL = tuple(map(Path, ("/proc", "/sys", "/dev")))
 
 
-def open_for_reading(node: engine.Node, path: str) -> TextIO:
-    """A regular file as text; 400 with the reason why it is refused."""
+def open_for_reading(node: engine.Node, path: str) -> BinaryIO:
+    """A regular file; 400 with the reason why it is refused."""
     if not path.startswith("/"):
         raise Refused(400, f"No such file or directory {path}")
     try:
@@ -33,7 +33,7 @@ def open_for_reading(node: engine.Node, path: str) -> TextIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not _is_allowed(node, descriptor):
         os.close(descriptor)
         raise Refused(400, f"Permission denied {path}")
-    return os.fdopen(descriptor, encoding="utf-8-sig", errors="replace", newline="")
+    return os.fdopen(descriptor, "rb")
 
 
 def write(node: engine.Node, directory: str, name: str, pieces: Iterable[bytes]) -> str:

@@ -4,13 +4,12 @@ get_job."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from frontend import csv_load, downloads, json_load, s3, server_files
 from frontend.jobs import Outcome
-from frontend.loading import ACTIONS, Record, Source, load
+from frontend.loading import ACTIONS, Record, load
 from frontend.operations.members import SCHEMA, TABLE, Check, Invalid, Member, name, record, text
 from frontend.operations.row import Call, Operation
 from frontend.operations.submission import submit
@@ -18,8 +17,6 @@ from frontend.permissions import Demand, authorize_demands, on_tables
 
 if TYPE_CHECKING:
     from frontend.work import Job
-
-PIECE = 1 << 16  # characters of a JSON file that are read at a time
 
 _BAD_ACTION = "Action is required and must be either insert, update, or upsert"
 
@@ -46,7 +43,7 @@ def load_of_elsewhere(call: Call) -> dict[str, str]:
 
 def _from_spool(call: Call, job: Job) -> Outcome:
     assert job.spooled is not None
-    with job.spooled.open(encoding="utf-8", newline="") as file:
+    with job.spooled.open("rb") as file:
         return _load_csv(call, job, file)
 
 
@@ -65,25 +62,22 @@ def _from_s3(call: Call, job: Job) -> Outcome:
         return (_load_json if call["s3"]["key"].endswith(".json") else _load_csv)(call, job, file)
 
 
-def _load_csv(call: Call, job: Job, file: TextIO) -> str:
-    source = Source(file)
-    columns, records = csv_load.parsed(source, call.table.definition)
+def _load_csv(call: Call, job: Job, file: BinaryIO) -> str:
+    columns, chunks = csv_load.parsed(file, call.table.definition)
     _check(call, columns)
-    return _load(call, job, source, records, lambda chunk: None) or "No records parsed from csv file."
+    return _load(call, job, chunks, lambda chunk: None) or "No records parsed from csv file."
 
 
-def _load_json(call: Call, job: Job, file: TextIO) -> str:
-    source = Source(iter(partial(file.read, PIECE), ""))
-
+def _load_json(call: Call, job: Job, file: BinaryIO) -> str:
     def check(chunk: list[Record]) -> None:
         _check(call, tuple(dict.fromkeys(name for record in chunk for name in record)))
 
-    return _load(call, job, source, json_load.parsed(source), check) or "No records parsed from json file."
+    return _load(call, job, json_load.parsed(file), check) or "No records parsed from json file."
 
 
-def _load(call: Call, job: Job, source: Source, records: Iterator[Record], check: Any) -> str:
+def _load(call: Call, job: Job, chunks: Iterator[list[Record]], check: Callable[[list[Record]], None]) -> str:
     action = call["action"] or "insert"
-    written, found = load(source, records, call.table, action, call.user.name, check, job.progress)
+    written, found = load(chunks, call.table, action, call.user.name, check, job.progress)
     return f"successfully loaded {written} of {found} records" if found else ""
 
 

@@ -22,7 +22,7 @@ import engine
 import frontend.work
 from frontend import jobs
 from frontend.app import create_app
-from frontend.csv_load import value_of
+from frontend.csv_rows import value_of
 from frontend.jobs import Jobs, Order
 from frontend.work import INTERRUPTED, Job, Work
 
