@@ -22,7 +22,7 @@ from engine.layout cimport (
 from engine.posix cimport EIO, ENOMEM, errno, fstat, pread, stat_result
 from engine.core cimport Core
 from engine.transaction cimport core_sync
-from engine.vfs cimport AT_CHECKPOINT, AT_SLOT_WRITTEN, data_sync, failpoint, memory_sync, write_at
+from engine.vfs cimport AT_BEGUN, AT_CHECKPOINT, AT_SLOT_WRITTEN, data_sync, failpoint, memory_sync, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
@@ -55,6 +55,7 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
         if result < 0:
             return result
     kn_store64(&core.shared.pending_checkpoint, meta.txn)
+    failpoint(AT_BEGUN)
     for chunk in range((meta.next_pgno - 1) // CHUNK_PAGES + 1):
         if result == 0:
             result = memory_sync(core.pager.chunks[chunk], _bytes_in(core, chunk))

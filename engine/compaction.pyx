@@ -32,7 +32,7 @@ from engine.segments cimport list_segments
 from engine.shared cimport lock, oldest_reader, publish, read_published, unlock
 from engine.store cimport Store
 from engine.transaction cimport core_sync
-from engine.vfs cimport AT_ADOPTED, AT_ANCHORED, AT_GATHERED, AT_REMOVED, failpoint, now_microseconds
+from engine.vfs cimport AT_ADOPTED, AT_ADOPTING, AT_ANCHORED, AT_GATHERED, AT_REMOVED, failpoint, now_microseconds
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
@@ -349,6 +349,8 @@ cdef int _adopt_batch(Core* core, uint32_t segno, uint32_t* offset, uint32_t end
         offset[0] += frame.length
     if result == 0:
         return_spares(&txn)
+        result = failpoint(AT_ADOPTING)
+    if result == 0:
         publish(&core.shared.head, &txn.meta)
         failpoint(AT_ADOPTED)
     txn_end(&txn)

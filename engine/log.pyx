@@ -12,7 +12,7 @@ from engine.layout cimport (
 )
 from engine.posix cimport EIO, ENOENT, ENOMEM, MAP_FAILED, MAP_SHARED, O_CREAT, O_RDWR, O_TRUNC, PROT_READ, errno, mmap, munmap
 from engine.vfs cimport (
-    AT_ACTIVATED, AT_PREPARED, close_file, data_sync, failpoint, file_size, file_sync, now_microseconds, open_file,
+    AT_ACTIVATED, AT_COPIED, AT_PREPARED, close_file, data_sync, failpoint, file_size, file_sync, now_microseconds, open_file,
     remove_file, rename_file, sync_directory, write_at,
 )
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -170,6 +170,8 @@ cdef int log_install(Log* log, uint32_t segno, kn_segment* header, const void* f
     if error == 0:
         error = file_sync(fd)
     close_file(fd)
+    if error == 0:
+        error = failpoint(AT_COPIED)
     if error == 0:
         error = rename_file(unfinished, path)
     if error == 0:

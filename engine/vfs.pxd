@@ -26,6 +26,9 @@ cdef enum Failpoint:
     AT_ADOPTED          # some of the trees point to it, the writer mutex still held
     AT_ANCHORED         # no checkpoint points to the segments it replaces, they are still there
     AT_REMOVED          # one of them was unlinked
+    AT_BEGUN            # a checkpoint is announced, none of its pages is synced
+    AT_COPIED           # a compacted segment is complete under an unfinished name
+    AT_ADOPTING         # some of the trees point to it, unpublished, the writer mutex held
     FAILPOINTS
 
 

@@ -4,7 +4,8 @@ All calls return 0 (or a file descriptor) or a negative errno; nothing here rais
 
 A failpoint is a named step of the engine. When the environment variable KENNEL_FAILPOINTS names a file, the processes
 that load the engine map it; per failpoint it holds {action u32, argument u32, hits u64}. The test that owns the file sets
-an action: 1 kill the process at the argument-th hit from now, 2 wait while the action stays, 3 fail with errno argument.
+an action: 1 kill the process at the argument-th hit from now, 2 wait while the action stays, 3 fail with errno argument,
+4 stop the process (SIGSTOP) at the argument-th hit from now.
 Without the variable a failpoint costs one load of a null pointer.
 
 A trace is the history of a table's files for tests that cut the power: with KENNEL_TRACE naming a file, every operation
@@ -18,7 +19,7 @@ import os
 
 from engine.posix cimport (
     CLOCK_REALTIME, EINTR, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MAP_FAILED, MAP_SHARED, MS_SYNC, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_RDWR, PROT_READ, PROT_WRITE,
-    SIGKILL, clock_gettime, close, errno, fallocate, fdatasync, fstat, fsync, iovec, mmap, msync, open as open_call, posix_fallocate, pwrite,
+    SIGKILL, SIGSTOP, clock_gettime, close, errno, fallocate, fdatasync, fstat, fsync, iovec, mmap, msync, open as open_call, posix_fallocate, pwrite,
     raise_signal, stat_result, timespec, usleep, writev,
 )
 from engine.layout cimport kn_add32, kn_add64, kn_load32
@@ -30,6 +31,7 @@ cdef enum:
     KILL = 1
     WAIT = 2
     FAIL = 3
+    STOP = 4
 
 cdef struct Setting:
     uint32_t action, argument
@@ -40,7 +42,7 @@ cdef Setting* settings = NULL
 FAILPOINT_NAMES = (
     "locked", "composed", "half_written", "written", "slot", "published", "unlocked", "sync_locked", "sync", "synced",
     "visible", "read", "roll", "grow", "checkpoint", "prepared", "activated", "slot_written",
-    "gathered", "adopted", "anchored", "removed",
+    "gathered", "adopted", "anchored", "removed", "begun", "copied", "adopting",
 )
 
 
@@ -120,6 +122,9 @@ cdef int failpoint(Failpoint at) noexcept nogil:
             usleep(200)
     elif action == FAIL:
         return -<int>here.argument
+    elif action == STOP:
+        if kn_add32(&here.argument, <uint32_t>-1) == 0:
+            raise_signal(SIGSTOP)
     return 0
 
 

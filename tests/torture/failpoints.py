@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.vfs import FAILPOINT_NAMES
 
-KILL, WAIT, FAIL = 1, 2, 3
+KILL, WAIT, FAIL, STOP = 1, 2, 3, 4
 SETTING = struct.Struct("<IIQ")  # action, argument, hits
 NUMBERS = {name: number for number, name in enumerate(FAILPOINT_NAMES)}
 

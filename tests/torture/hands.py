@@ -80,6 +80,9 @@ class Hand:
     def stop(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
 
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         if self._process.poll() is None:
             self._process.kill()

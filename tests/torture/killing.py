@@ -1,11 +1,13 @@
-"""The experiment of test_kills.py, run as a process of its own: python killing.py DIRECTORY SEED KILLS
+"""The experiment of test_kills.py, run as a process of its own: python killing.py DIRECTORY SEED KILLS HITS
 
 Four writers, four readers and one keeper (checkpoints, compaction) work on one table and are killed, at failpoints and
-at random. What a writer does it writes down before (intent) and after (acknowledgement), in a file that outlives it.
-Whoever follows a killed writer finds its records as they were either before or after the request that was under way;
-readers find every record whole, every request whole, and everything that was acknowledged before they looked.
+at random; or stopped while they hold a lock, and later continued or killed. A failpoint that everybody passes kills at
+one of its next HITS hits. What a writer does it writes down before (intent) and after (acknowledgement), in a file that
+outlives it. Whoever follows a killed writer finds its records as they were either before or after the request that was
+under way; readers find every record whole, every request whole, and everything that was acknowledged before they
+looked.
 
-Prints one JSON object: what was killed where, and what was wrong.
+Prints one JSON object: what was killed and stopped where, how often each failpoint was passed, and what was wrong.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import mmap
 import os
 import random
+import shutil
 import signal
 import struct
 import sys
@@ -25,12 +28,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from failpoints import KILL, NUMBERS, Failpoints
+from failpoints import KILL, NUMBERS, STOP, Failpoints
 
 from engine import keys
 from engine.compaction import compact, finish
 from engine.errors import Conflict, KennelError
 from engine.history import History
+from engine.process import die_with
 from engine.store import Store
 
 WRITERS, READERS = 4, 4
@@ -42,8 +46,12 @@ COMMIT_PATH = (
     "visible",
 )  # fmt: skip
 RARE = (
-    "read", "roll", "grow", "checkpoint", "prepared", "activated", "slot_written", "gathered", "adopted", "anchored",
-    "removed",
+    "read", "roll", "grow", "prepared", "activated", "begun", "checkpoint", "slot_written", "copied", "gathered",
+    "adopting", "adopted", "anchored", "removed",
+)  # fmt: skip
+HOLDING = (  # steps with a lock held
+    "locked", "composed", "half_written", "written", "slot", "published", "sync_locked", "sync", "synced", "visible",
+    "roll", "prepared", "activated", "adopting", "adopted",
 )  # fmt: skip
 
 Row = dict[str, Any]
@@ -354,16 +362,19 @@ CAST: list[tuple[type[Writer] | type[Reader] | type[Keeper], int]] = [
 
 
 class Killer:
-    def __init__(self, directory: Path, seed: int, kills: int, failpoints: Failpoints) -> None:
+    def __init__(self, directory: Path, seed: int, kills: int, hits: int, failpoints: Failpoints) -> None:
         self.directory = directory
         self.random = random.Random(seed)
         self.wanted = kills
+        self.hits = hits
         self.failpoints = failpoints
         self.kills: Counter[str] = Counter()
+        self.stops: Counter[str] = Counter()
         self.failures: list[str] = []
-        self.requests = 0
+        self.acknowledged = 0  # writes
         self.beats = mmap.mmap(-1, 8 * len(CAST))
         self.workers: dict[int, int] = {}  # pid -> place in the cast
+        self.progress = [(0, 0.0)] * len(CAST)  # the last beat seen, and when it was new
 
     def run(self) -> None:
         tables = 0
@@ -384,13 +395,15 @@ class Killer:
                 self._fill_the_cast(experiment)
                 self._kill_somebody(experiment)
                 self._bury()
+                self._look_for_hangs(experiment)
         finally:
             for pid in self.workers:
                 os.kill(pid, signal.SIGKILL)
             self._bury(all_of_them=True)
         if not self._failed(experiment):
             self._verify(experiment)
-        self._failed(experiment)
+        if not self._failed(experiment):
+            shutil.rmtree(directory)
 
     def _failed(self, experiment: Experiment) -> bool:
         if experiment.failures.exists():
@@ -401,14 +414,27 @@ class Killer:
         for place, (role, number) in enumerate(CAST):
             if place not in self.workers.values():
                 seed = self.random.getrandbits(30)
-                pid = os.fork()
+                self.progress[place] = (self._beats_of(place), time.monotonic())
+                killer, pid = os.getpid(), os.fork()
                 if pid == 0:
+                    die_with(killer)
                     work(experiment, role, number, seed, lambda place=place: self._beat(place))
                 self.workers[pid] = place
 
     def _beat(self, place: int) -> None:
-        at = place * 8
-        self.beats[at : at + 8] = struct.pack("<Q", struct.unpack("<Q", self.beats[at : at + 8])[0] + 1)
+        self.beats[place * 8 : place * 8 + 8] = struct.pack("<Q", self._beats_of(place) + 1)
+
+    def _beats_of(self, place: int) -> int:
+        return int(struct.unpack_from("<Q", self.beats, place * 8)[0])
+
+    def _look_for_hangs(self, experiment: Experiment) -> None:
+        for place in self.workers.values():
+            beats, since = self.progress[place]
+            if self._beats_of(place) != beats:
+                self.progress[place] = (self._beats_of(place), time.monotonic())
+            elif time.monotonic() - since > DEADLINE:
+                role, number = CAST[place]
+                experiment.complain(f"{role.__name__} {number} has made no progress for {DEADLINE} s")
 
     def _kill_somebody(self, experiment: Experiment) -> None:
         turn = sum(self.kills.values())
@@ -424,12 +450,64 @@ class Killer:
             os.kill(pid, signal.SIGKILL)
             self._note_death(*os.waitpid(pid, 0))
             self.kills["at random"] += 1
+        elif turn % 8 == 6:
+            self._stop_a_holder(experiment)
         else:
             name = self.random.choice(COMMIT_PATH + COMMIT_PATH + RARE)
-            self.failpoints.set(name, KILL, self.random.randrange(1, 4 if name in RARE else 30))
+            self.failpoints.set(name, KILL, self._hits_of(name))
             if self._wait_for_a_death(experiment, 2.0 if name in RARE else DEADLINE):
                 self.kills[name] += 1
             self.failpoints.clear(name)
+
+    def _hits_of(self, name: str) -> int:
+        return self.random.randint(1, 3 if name in RARE else self.hits)
+
+    def _stop_a_holder(self, experiment: Experiment) -> None:
+        """Readers go on all the same; the writers wait, until it goes on or dies."""
+        name = self.random.choice(HOLDING)
+        self.failpoints.set(name, STOP, self._hits_of(name))
+        pid = self._wait_for_a_stop(experiment, 2.0 if name in RARE else DEADLINE)
+        self.failpoints.clear(name)
+        if pid == 0:
+            return
+        self.stops[name] += 1
+        self._wait_for_readers(experiment)
+        time.sleep(self.random.random() * 0.05)
+        if self.random.random() < 0.5:
+            os.kill(pid, signal.SIGCONT)
+            return
+        os.kill(pid, signal.SIGKILL)
+        self._note_death(*os.waitpid(pid, 0))
+        self.kills["stopped"] += 1
+
+    def _wait_for_a_stop(self, experiment: Experiment, seconds: float) -> int:
+        """Its pid, 0 if there is none in time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            if pid and os.WIFSTOPPED(status):
+                return pid
+            if pid:
+                self._note_death(pid, status)
+                return 0
+            time.sleep(0.001)
+        if seconds == DEADLINE:
+            experiment.complain(f"nobody passed a failpoint of the commit path in {DEADLINE} s")
+        return 0
+
+    def _wait_for_readers(self, experiment: Experiment) -> None:
+        """Until each that has begun to read has looked at the table once more."""
+        places = [place for place in self.workers.values() if CAST[place][0] is Reader and self._has_begun(place)]
+        before = {place: self._beats_of(place) for place in places}
+        deadline = time.monotonic() + DEADLINE
+        while any(self._beats_of(place) < before[place] + 2 for place in places):
+            if time.monotonic() > deadline:
+                experiment.complain("a reader waits for somebody who holds a lock")
+                return
+            time.sleep(0.001)
+
+    def _has_begun(self, place: int) -> bool:
+        return self._beats_of(place) > self.progress[place][0]
 
     def _wait_for_a_death(self, experiment: Experiment, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -465,6 +543,9 @@ class Killer:
         but not after another took its place."""
         store = experiment.open()
         store.write("upsert", [seal({"id": "the end"})])
+        self.acknowledged += sum(
+            "acknowledged" in entry for number in range(WRITERS) for entry in experiment.entries(number)
+        )
         rows = self._verify_rows(experiment, store)
         store.close()
         for name in ("shared.shm", "index.kbt"):
@@ -484,8 +565,7 @@ class Killer:
             experiment.complain(f"check: {error}")
         counted = doubtful_counts = 0
         for writer in range(WRITERS):
-            rows, doubtful, number, count = experiment.read_diary(writer)
-            self.requests += number
+            rows, doubtful, _, count = experiment.read_diary(writer)
             counted += count
             found = own_rows(store, writer)
             after = json.loads(json.dumps(rows))
@@ -540,15 +620,16 @@ def work(
 
 
 def main() -> None:
-    directory, seed, kills = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    killer = Killer(directory, seed, kills, Failpoints(Path(os.environ["KENNEL_FAILPOINTS"])))
+    directory, numbers = Path(sys.argv[1]), map(int, sys.argv[2:])
+    killer = Killer(directory, *numbers, Failpoints(Path(os.environ["KENNEL_FAILPOINTS"])))
     killer.run()
     print(
         json.dumps(
             {
                 "kills": killer.kills,
+                "stops": killer.stops,
                 "hits": {name: killer.failpoints.hits(name) for name in NUMBERS},
-                "requests": killer.requests,
+                "acknowledged": killer.acknowledged,
                 "failures": killer.failures,
             }
         )
