@@ -20,7 +20,7 @@ extensions = [
         extra_compile_args=COMPILE,
         extra_link_args=[*LINK, "-pthread"],
     )
-    for package in ("engine", "frontend")
+    for package in ("engine", "grammar", "frontend")
 ]
 
 setup(

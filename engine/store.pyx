@@ -246,6 +246,15 @@ cdef class Store:
         return meta.seq
 
     @property
+    def names_version(self) -> int:
+        """Moves whenever an attribute appears or goes, as far as readers see."""
+        cdef kn_meta meta
+        if self.closed:
+            raise Closed(f"{self.directory} is closed")
+        read_published(&self.core.shared.visible if self.durable_first else &self.core.shared.head, &meta)
+        return meta.names_generation
+
+    @property
     def is_behind(self) -> bool:
         """Whether a commit waits to be made durable."""
         cdef kn_meta head

@@ -151,6 +151,11 @@ class Table:
             return [attribute.name for attribute in definition.attributes]
         return [self.primary_key, *TIMES, *self._store.attribute_names()]
 
+    @property
+    def names_version(self) -> int:
+        """Moves when an attribute appears or goes: `attribute_names` stays as it is while this and `definition` do."""
+        return self._store.names_version
+
     def view(self) -> View:
         """The table at this point; close it, or use it as a context manager."""
         definition = self.definition

@@ -6,7 +6,7 @@ above a grouping, and `SubQuery` by `Nested`. Rows are tuples; which field stand
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -209,6 +209,22 @@ BoundStatement = Selection | Combination | BoundInsert | BoundUpdate | BoundDele
 def attributes_in(nodes: Iterable[Expression]) -> list[Key]:
     """The fields in some expressions, each once."""
     return list(dict.fromkeys([each.key for node in nodes for each in walk(node) if isinstance(each, Field)]))
+
+
+def index_order(order: Sequence[Ordering], columns: Sequence[Expression], source: TableSource) -> str | None:
+    """The attribute whose index has this order: its entries follow the value and then the primary key."""
+    if any(each.folded or each.nulls_first is each.descending for each in order):
+        return None
+    fields = [columns[each.column] for each in order]
+    attributes = [each.attribute for each in fields if isinstance(each, Field) and each.source == source.number]
+    if len(attributes) < len(order):
+        return None
+    first = attributes[0]
+    if first == source.primary_key:
+        return first
+    if len(order) == 1 or (attributes[1] == source.primary_key and order[0].descending is order[1].descending):
+        return first
+    return None
 
 
 def conditions_of(source: Source | None) -> list[Expression]:

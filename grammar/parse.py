@@ -1,4 +1,4 @@
-"""Text to syntax tree: drives lark's LALR tables over our own tokens, and remembers the trees of recent statements.
+"""Text to syntax tree: drives lark's LALR tables over our own tokens, and remembers the trees of recent shapes.
 
 The tables are compiled from sql.lark once and kept beside it (sql.lark.cache), as Python keeps its compiled modules.
 A word that is only sometimes a keyword is offered to the parser as such; if it is not wanted there, it is a name.
@@ -18,7 +18,8 @@ from lark.parsers.lalr_interactive_parser import InteractiveParser
 from grammar import syntax
 from grammar.build import Builder
 from grammar.errors import MISSING, NOT_SQL, ONE_STATEMENT, SqlError, syntax_error
-from grammar.tokens import CONTEXTUAL, Shape, Token, shape, tokenize
+from grammar.shape import shape
+from grammar.tokens import CONTEXTUAL, Token, tokenize
 from grammar.values import is_text
 
 GRAMMAR = Path(__file__).with_name("sql.lark")
@@ -31,7 +32,7 @@ LONGEST_KEPT = 4_096  # characters of a shape; long INSERTs are not worth keepin
 TOO_DEEP = "The statement is nested too deeply."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parsed:
     """A statement and the values of its literals, in the order of their slots.
 
@@ -47,7 +48,6 @@ class Parsed:
 class Known:
     """What is kept of a shape: which of its literals belong to the tree, and a tree for each set of values of those."""
 
-    slots: int
     pinned: tuple[int, ...]
     variants: dict[tuple[Any, ...], syntax.Statement]
 
@@ -61,34 +61,34 @@ def parse(sql: Any) -> Parsed:
         raise SqlError(MISSING)
     if not isinstance(sql, str) or not is_text(sql):
         raise SqlError(NOT_SQL)
-    found = shape(sql)
-    known = _known.get(found.key)
-    if known is not None and known.slots == len(found.literals):
-        statement = known.variants.get(_pinned_values(known.pinned, found.literals))
+    key, found = shape(sql)
+    known = _known.get(key)
+    if known is not None:
+        statement = known.variants.get(_pinned_values(known.pinned, found))
         if statement is not None:
-            return Parsed(statement, found.literals, kept=True)
+            return Parsed(statement, found, True)
     tokens = tokenize(sql)
     statement = _tree(sql, tokens)
     literals = tuple([token.value for token in tokens if token.slot is not None])
-    kept = literals == found.literals and len(found.key) <= LONGEST_KEPT
+    kept = literals == found and len(key) <= LONGEST_KEPT
     if kept:
-        _remember(found, statement)
+        _remember(key, literals, statement)
     return Parsed(statement, literals, kept)
 
 
-def _remember(found: Shape, statement: syntax.Statement) -> None:
+def _remember(key: str, literals: tuple[Any, ...], statement: syntax.Statement) -> None:
     free = frozenset(_free_slots(statement))
-    pinned = tuple([slot for slot in range(len(found.literals)) if slot not in free])
+    pinned = tuple([slot for slot in range(len(literals)) if slot not in free])
     if len(_known) >= KEPT_SHAPES:
         _known.clear()
-    known = _known.setdefault(found.key, Known(len(found.literals), pinned, {}))
+    known = _known.setdefault(key, Known(pinned, {}))
     if len(known.variants) >= KEPT_VARIANTS:
         known.variants.clear()
-    known.variants[_pinned_values(pinned, found.literals)] = statement
+    known.variants[_pinned_values(pinned, literals)] = statement
 
 
 def _pinned_values(pinned: tuple[int, ...], literals: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple([literals[slot] for slot in pinned])
+    return tuple([literals[slot] for slot in pinned]) if pinned else ()
 
 
 def _free_slots(statement: syntax.Statement) -> Iterator[int]:

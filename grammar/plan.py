@@ -16,10 +16,10 @@ from grammar.bound import (
     Combination,
     Field,
     Grouping,
-    Ordering,
     Reduction,
     Selection,
     TableSource,
+    index_order,
 )
 from grammar.errors import SqlError
 from grammar.expressions import Scope, compile_expression, constant_value, tuple_maker
@@ -107,7 +107,7 @@ class _Selecting:
         if not isinstance(selection.source, TableSource):
             return Wish()
         otherwise = tuple(selection.order_needs)
-        attribute = _index_order(selection.order, selection.columns, selection.source)
+        attribute = index_order(selection.order, selection.columns, selection.source)
         if attribute is None:
             return Wish(otherwise=otherwise)
         return Wish(attribute, selection.order[0].descending, rows, otherwise)
@@ -187,22 +187,6 @@ class _Selecting:
         rows = rows if window.count is None else min(rows, window.count)
         limited = replace(scan, offset=window.offset, limit=window.count, estimate=rows)
         return replace(self, window=Window())._finished(self._projected(limited), distinct=False)
-
-
-def _index_order(order: Sequence[Ordering], columns: Sequence[Expression], source: TableSource) -> str | None:
-    """The attribute whose index has this order: its entries follow the value and then the primary key."""
-    if any(each.folded or each.nulls_first is each.descending for each in order):
-        return None
-    fields = [columns[each.column] for each in order]
-    attributes = [each.attribute for each in fields if isinstance(each, Field) and each.source == source.number]
-    if len(attributes) < len(order):
-        return None
-    first = attributes[0]
-    if first == source.primary_key:
-        return first
-    if len(order) == 1 or (attributes[1] == source.primary_key and order[0].descending is order[1].descending):
-        return first
-    return None
 
 
 def _is_in_place(columns: Sequence[Expression], rows: Operator) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import engine
 from grammar import syntax
@@ -30,18 +31,31 @@ class Touch:
     attributes: tuple[str, ...] | None
 
 
-class TableState(NamedTuple):
-    """What a bound statement depends on: it stays valid as long as this is the same."""
+@dataclass(slots=True)
+class TableState:
+    """What a bound statement depends on: it stays valid as long as its tables are the same.
 
-    id: str
-    attributes: tuple[str, ...]
+    The table is held weakly, because bound statements are kept longer than a node is open.
+    """
+
+    table: Callable[[], Any]
+    definition: Any
+    names_version: int
 
     @classmethod
     def of(cls, table: Any) -> TableState:
-        names = table.attribute_names()
-        if table.schema == "system":
-            names = [name for name in names if name not in SECRETS]
-        return cls(table.id, tuple(names))
+        """To be asked for before the names: if these change in between, the state is found to be old."""
+        return cls(weakref.ref(table), table.definition, table.names_version)
+
+    def is_current(self) -> bool:
+        """Raises engine.NoSuchTable when the table was dropped."""
+        table = self.table()
+        return table is not None and table.definition is self.definition and table.names_version == self.names_version
+
+
+def _attributes(table: Any) -> tuple[str, ...]:
+    names = table.attribute_names()
+    return tuple([name for name in names if name not in SECRETS]) if table.schema == "system" else tuple(names)
 
 
 @dataclass(slots=True)
@@ -69,9 +83,9 @@ class Catalog:
             raise SqlError(f"schema not defined for table {name.table}")
         table = self.node.table(name.schema, name.table)
         self._named.setdefault((name.schema, name.table, action), {})
-        state = self.seen[name.schema, name.table] = TableState.of(table)
+        self.seen[name.schema, name.table] = TableState.of(table)
         return TableSource(
-            self.next_number(), alias or name.table, name.schema, name.table, table.primary_key, state.attributes
+            self.next_number(), alias or name.table, name.schema, name.table, table.primary_key, _attributes(table)
         )
 
     def see(self, source: TableSource, action: str, attribute: str) -> None:

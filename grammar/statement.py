@@ -21,6 +21,7 @@ from grammar.bound import (
     BoundUpdate,
 )
 from grammar.budget import UNWATCHED, Budget
+from grammar.direct import Direct, directly
 from grammar.errors import SqlError
 from grammar.explain import explained
 from grammar.frame import Frame
@@ -35,15 +36,19 @@ Accepted = Mapping[int | str, Value]
 KEPT_BINDINGS = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Statement:
-    """One statement on one node. `touches` tells what it does with which tables and attributes."""
+    """One statement on one node."""
 
     node: Any
     parsed: Parsed
     parameters: Accepted
-    bound: BoundStatement
-    touches: tuple[Touch, ...]
+    binding: Binding
+
+    @property
+    def touches(self) -> tuple[Touch, ...]:
+        """What it does with which tables and attributes."""
+        return self.binding.touches
 
     def run(
         self,
@@ -59,9 +64,11 @@ class Statement:
         and memory. Without `indexes` tables are read whole, in key order; the result is the same.
         Raises SqlError, engine.KennelError.
         """
-        bound = self.bound
+        bound = self.binding.bound
         if visible is not None and self._is_narrowed(visible):
             bound = bind_statement(self.parsed.statement, Catalog(self.node, visible))
+        elif indexes and (rows := self._direct_rows()) is not None:
+            return rows
         if isinstance(bound, (BoundInsert, BoundUpdate, BoundDelete)):
             return Writer(self.node, user, lambda: self._frame(budget, indexes)).write(bound)
         with self._frame(budget, indexes) as frame:
@@ -69,9 +76,20 @@ class Statement:
                 return explained(plan(bound.query, frame))
             return self._rows(bound, frame)
 
+    def _direct_rows(self) -> list[dict[str, Any]] | None:
+        """The rows, if they can be had without a plan."""
+        direct = self.binding.direct
+        if direct is None:
+            return None
+        view = self.node.table(direct.source.schema, direct.source.table).view()
+        try:
+            return direct.rows(view, self.parsed.literals, self.parameters)
+        finally:
+            view.close()
+
     def _is_narrowed(self, visible: Visible) -> bool:
         """Whether a * of the statement stands for less than everything."""
-        starred = [touch for touch in self.touches if touch.attributes is None]
+        starred = [touch for touch in self.binding.touches if touch.attributes is None]
         return any(visible(touch.schema, touch.table) is not None for touch in starred)
 
     def _rows(self, query: BoundQuery, frame: Frame) -> list[dict[str, Any]]:
@@ -82,7 +100,9 @@ class Statement:
     @contextmanager
     def _frame(self, budget: Budget, indexes: bool) -> Iterator[Frame]:
         """A frame over one cut of all tables that the statement looks into."""
-        tables = list(dict.fromkeys([(each.schema, each.table) for each in self.touches if each.action != "insert"]))
+        tables = list(
+            dict.fromkeys([(each.schema, each.table) for each in self.binding.touches if each.action != "insert"])
+        )
         now = time.time_ns() // 1_000_000
         if len(tables) == 1:
             with self.node.table(*tables[0]).view() as view:
@@ -93,7 +113,7 @@ class Statement:
             yield Frame(views, self.parsed.literals, self.parameters, now, indexes, plan, budget)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Binding:
     """A bound statement as it is kept: for the node it was bound on, as long as the tables it names stay as they were.
 
@@ -103,17 +123,21 @@ class Binding:
     node: Callable[[], Any]
     statement: syntax.Statement
     bound: BoundStatement
+    direct: Direct | None
     touches: tuple[Touch, ...]
-    tables: dict[tuple[str, str], TableState]
+    tables: tuple[TableState, ...]
     parameters: tuple[int | str, ...]
 
     def is_valid(self, node: Any) -> bool:
         if self.node() is not node:
             return False
         try:
-            return all(TableState.of(node.table(*name)) == state for name, state in self.tables.items())
+            for state in self.tables:
+                if not state.is_current():
+                    return False
         except engine.NotFound:
             return False
+        return True
 
 
 _bindings: dict[tuple[int, int], Binding] = {}
@@ -130,7 +154,7 @@ def prepare(node: Any, sql: Any, parameters: Parameters | None = None) -> Statem
     given: Accepted = {}
     if parameters or binding.parameters:
         given = _accepted(() if parameters is None else parameters, binding.parameters)
-    return Statement(node, parsed, given, binding.bound, binding.touches)
+    return Statement(node, parsed, given, binding)
 
 
 def query(node: Any, sql: Any, parameters: Parameters | None = None) -> list[dict[str, Any]] | dict[str, Any]:
@@ -143,7 +167,8 @@ def _bind(node: Any, statement: syntax.Statement) -> Binding:
     bound = bind_statement(statement, catalog)
     wanted = [each.key for each, _ in syntax.nodes(statement) if isinstance(each, syntax.Parameter)]
     parameters = tuple(dict.fromkeys(wanted))
-    return Binding(weakref.ref(node), statement, bound, tuple(catalog.touches()), catalog.seen, parameters)
+    tables = tuple(catalog.seen.values())
+    return Binding(weakref.ref(node), statement, bound, directly(bound), tuple(catalog.touches()), tables, parameters)
 
 
 def _keep(binding: Binding, node: Any) -> None:

@@ -1,18 +1,13 @@
-"""Cuts a statement into tokens, and finds its shape: the text with the literals lifted out.
-
-Statements that differ only in their literals have one shape, and so share one parse. `shape` has to be quick, because
-it is all that a repeated statement pays before its plan; it looks only for what may hold a quote or a digit.
-"""
+"""Cuts a statement into tokens."""
 
 from __future__ import annotations
 
 import json
 import re
-from math import isinf
 from typing import Any, NamedTuple
 
-from grammar.errors import SqlError, syntax_error
-from grammar.values import whole
+from grammar.errors import syntax_error
+from grammar.literals import number_literal, text_literal
 
 # Words that are never names unless quoted. NATURAL, SEMI and ANTI are here so that they are not taken for aliases.
 _RESERVED = """
@@ -39,8 +34,7 @@ LITERALS = frozenset({"INTEGER", "DECIMAL", "TEXT"})
 COMMENT = r"--[^\n]*+|/\*(?:[^*]|\*(?!/))*+\*/"
 TEXT = r"""'[^']*+(?:''[^']*+)*+'|"[^"]*+(?:""[^"]*+)*+\""""
 QUOTED = r"`[^`]++`|\[[^\]]++\]"
-NUMBER = r"(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?"
-UNCLOSED = r"""(?:/\*|['"`\[]).*+"""
+NUMBER = r"(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?"
 PATTERNS = {
     "SPACE": rf"(?:\s++|{COMMENT})++",
     "UNCLOSED": r"/\*",
@@ -48,17 +42,12 @@ PATTERNS = {
     "WORD": r"[A-Za-z_][A-Za-z0-9_]*+",
     "NUMBER": rf"{NUMBER}(?![A-Za-z_])",
     "QUOTED": QUOTED,
-    "NUMBERED": r"\$\d++",
+    "NUMBERED": r"\$[0-9]++",
     "NAMED": r"(?<!:):[A-Za-z_][A-Za-z0-9_]*+",
     "JSON": r"@(?=[{\[])",
     "SYMBOL": r"===|!==|==|<>|!=|<=|>=|<<|>>|\|\||->|::|[-=<>+*/%^~&|.,();?]",
 }
 SCANNER = re.compile("|".join([f"(?P<{name}>{pattern})" for name, pattern in PATTERNS.items()]), re.DOTALL)
-# The look-ahead spares the engine most positions. An N before a text stays in the key, which does no harm.
-LIFTED = re.compile(
-    rf"""(?=[-/'"`\[.\d])(?:{COMMENT}|{QUOTED}|(?P<text>{TEXT})|(?<![\w$])(?P<number>{NUMBER})|{UNCLOSED})""", re.DOTALL
-)
-SHAPE_MARKS = {"TEXT": "\0t", "INTEGER": "\0i", "DECIMAL": "\0d"}
 
 
 class Token(NamedTuple):
@@ -72,27 +61,6 @@ class Token(NamedTuple):
     text: str
     start: int
     slot: int | None = None
-
-
-class Shape(NamedTuple):
-    """`key` is equal for statements that differ in their literals only; `literals` are those, from left to right."""
-
-    key: str
-    literals: tuple[Any, ...]
-
-
-def shape(sql: str) -> Shape:
-    literals: list[Any] = []
-
-    def lift(match: re.Match[str]) -> str:
-        if match.lastgroup is None:
-            return match.group()
-        read = _number_literal if match.lastgroup == "number" else _text_literal
-        kind, value = read(match.group())
-        literals.append(value)
-        return SHAPE_MARKS[kind]
-
-    return Shape(LIFTED.sub(lift, sql), tuple(literals))
 
 
 def tokenize(sql: str) -> list[Token]:
@@ -127,9 +95,9 @@ def _classify(group: str, text: str) -> tuple[str, Any]:
             upper = text.upper()
             return (upper if upper in RESERVED or upper in CONTEXTUAL else "NAME"), text
         case "TEXT":
-            return _text_literal(text)
+            return "TEXT", text_literal(text.lstrip("Nn"))
         case "NUMBER":
-            return _number_literal(text)
+            return ("INTEGER" if text.isdigit() else "DECIMAL"), number_literal(text)
         case "QUOTED":
             return "QUOTED", text[1:-1]
         case "SYMBOL":
@@ -137,26 +105,6 @@ def _classify(group: str, text: str) -> tuple[str, Any]:
         case "NUMBERED":
             return "NUMBERED", int(text[1:])
     return group, text[1:]
-
-
-def _text_literal(text: str) -> tuple[str, str]:
-    body = text.lstrip("Nn")
-    quote = body[0]
-    return "TEXT", body[1:-1].replace(quote * 2, quote)
-
-
-def _number_literal(text: str) -> tuple[str, int | float]:
-    """Integers stay exact as far as the engine stores them, 64 bits; beyond they are doubles."""
-    if text.isdigit():
-        return "INTEGER", int(text) if len(text) < 20 or (len(text) == 20 and int(text) < 1 << 64) else _double(text)
-    return "DECIMAL", whole(_double(text))
-
-
-def _double(text: str) -> float:
-    value = float(text)
-    if isinf(value):
-        raise SqlError(f"The number {text[:20]}... is too large.")
-    return value
 
 
 def _json_literal(sql: str, start: int) -> tuple[Any, int]:

@@ -41,6 +41,10 @@ class SpyView:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.view, name)
 
+    def get(self, *arguments: Any) -> dict[str, Any] | None:
+        self.spy.read += 1
+        return self.view.get(*arguments)
+
     def tuples(self, *arguments: Any, **options: Any) -> Iterator[tuple[Any, ...]]:
         for row in self.view.tuples(*arguments, **options):
             self.spy.read += 1
