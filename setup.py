@@ -9,7 +9,7 @@ SANITIZE = os.environ.get("KENNEL_SANITIZE")  # for example "address,undefined"
 COMPILE = ["-O3", "-g1", "-std=gnu11", "-Wno-unused-function", "-Wno-unreachable-code", "-Wno-sign-compare"]
 LINK: list[str] = []
 if SANITIZE:
-    COMPILE += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"]
+    COMPILE += [f"-fsanitize={SANITIZE}", "-O1", "-fno-omit-frame-pointer"]
     LINK += [f"-fsanitize={SANITIZE}"]
 
 extensions = [

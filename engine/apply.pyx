@@ -107,7 +107,8 @@ cdef int _open_tree(Core* core, Txn* txn, uint32_t attribute, kn_tree** tree) no
 
 cdef void forget_trees(Core* core) noexcept nogil:
     """At the beginning of a transaction."""
-    memset(core.tree_states, UNOPENED, core.tree_room)
+    if core.tree_room > 0:
+        memset(core.tree_states, UNOPENED, core.tree_room)
 
 
 cdef int store_trees(Core* core, Txn* txn) noexcept nogil:
@@ -136,7 +137,7 @@ cdef int _change_entry(Core* core, Txn* txn, uint32_t attribute, const uint8_t* 
     memcpy(entry, value, value_length)
     memcpy(entry + value_length, key, key_length)
     if add:
-        result = tree_insert(txn, tree, entry, value_length + <int>key_length, NULL)
+        result = tree_insert(txn, tree, entry, value_length + <int>key_length, entry)   # its values have no bytes
     else:
         result = tree_delete(txn, tree, entry, value_length + <int>key_length)
     return result if result < 0 else 0

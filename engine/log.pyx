@@ -23,6 +23,7 @@ from libc.string cimport memcmp, memcpy, memset, strlen
 cdef enum:
     PATH_ROOM = 4096
     ZEROS = 1048576
+    BLOT = 128
 
 cdef char* MAGIC = b"KNLG"
 
@@ -207,10 +208,10 @@ cdef int log_activate(Log* log, uint32_t segno, uint64_t first_seq, uint64_t sal
 
 
 cdef int log_blot(Log* log, uint32_t segno, uint64_t offset, size_t length) noexcept nogil:
-    """Zeros where a header is, or could be taken for one. Up to 64 bytes; nothing is written if they are zero already. The
+    """Zeros where a header is, or could be taken for one. Up to BLOT bytes; nothing is written if they are zero already. The
     caller's next sync makes it durable."""
-    cdef uint8_t zeros[64]
-    memset(zeros, 0, 64)
+    cdef uint8_t zeros[BLOT]
+    memset(zeros, 0, BLOT)
     if offset >= log.size[segno]:
         return 0
     if length > log.size[segno] - offset:

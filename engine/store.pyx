@@ -610,7 +610,7 @@ cdef class Store:
 
     def counters(self) -> dict[str, int]:
         """commits and syncs of all processes since the table was first opened on this kernel; pages of the index in use and
-        allocated; free pages lost until the next rebuild."""
+        allocated; free pages lost until the next rebuild; bytes of log since the last checkpoint, which a recovery replays."""
         cdef kn_meta meta
         if self.closed:
             raise Closed(f"{self.directory} is closed")
@@ -621,6 +621,7 @@ cdef class Store:
             "free_pages": meta.young_tail - meta.young_head + meta.old_tail - meta.old_head,
             "log_segment": meta.segno, "log_end": meta.log_end, "log_bytes": self.core.shared.log_bytes,
             "appended": self.core.shared.appended,
+            "replay_bytes": self.core.shared.appended - self.core.shared.checkpoint_appended,
         }
 
     def checkpoint(self, log_bytes: int = 0) -> bool:

@@ -138,7 +138,8 @@ cdef int _compose_superseded(Core* core, Txn* txn, Operation* operation, uint16_
     op = _begin_op(core, kind, operation.key, operation.key_length)
     op.flags = KN_SUPERSEDED
     op.origin, op.version, op.created, op.body_length = origin, operation.version, operation.created, operation.body_length
-    memcpy(<uint8_t*>op + sizeof(kn_op) + operation.key_length, operation.body, operation.body_length)
+    if operation.body_length > 0:
+        memcpy(<uint8_t*>op + sizeof(kn_op) + operation.key_length, operation.body, operation.body_length)
     return _end_op(core, txn, op)
 
 
@@ -177,7 +178,7 @@ cdef int _judge(Core* core, Txn* txn, Batch* batch, Operation* operation, uint16
         if origin != 0 and operation.version <= _applied_of(core, txn, origin):
             operation.outcome = SKIPPED
             return 0
-        return _append(core, txn, KN_MARK, NULL, 0, NULL, 0, origin, operation.version)
+        return _append(core, txn, KN_MARK, b"", 0, b"", 0, origin, operation.version)
     found = tree_get(&core.pager, &txn.meta.primary, operation.key, operation.key_length)
     if found != NULL:
         memcpy(&place, found, sizeof(kn_locator))

@@ -106,7 +106,7 @@ typedef struct { /* 8-byte aligned; one frame is one transaction */
 enum { KN_PUT = 1, KN_DELETE = 2, KN_ATTRIBUTE = 3, KN_DROP_ATTRIBUTE = 4, KN_USER = 5, KN_ORIGIN = 6, KN_MARK = 7 };
 enum { KN_SUPERSEDED = 1 }; /* flag of an operation that lost against a later version: in the log, not in the trees */
 
-typedef struct { /* followed by the key and the body */
+typedef struct __attribute__((packed)) { /* followed by the key and the body, and by the next one at any address */
     uint32_t crc; /* of everything after this member, key and body included */
     uint8_t kind, flags;
     uint16_t key_length;
@@ -184,6 +184,7 @@ _Static_assert(sizeof(kn_tree) == 16, "tree");
 _Static_assert(sizeof(kn_meta) == 184, "meta");
 _Static_assert(sizeof(kn_frame) == 56, "frame header");
 _Static_assert(sizeof(kn_op) == 40, "operation header");
+_Static_assert(sizeof(kn_segment) <= 128 && sizeof(kn_frame) <= 128, "what log_blot zeroes");
 _Static_assert(sizeof(kn_spill) <= KN_PAGE_SIZE, "spill page");
 _Static_assert(sizeof(kn_reader) == 64, "reader slot");
 
