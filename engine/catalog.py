@@ -145,7 +145,7 @@ class Catalog:
     def __init__(self, root: Path, doorbell: Doorbell) -> None:
         self._root = root
         self._directory = root / "schema"
-        self._store = Store(os.fspath(self._directory / str(CATALOG_ID)), CATALOG_ID.bytes, doorbell=doorbell)
+        self.store = Store(os.fspath(self._directory / str(CATALOG_ID)), CATALOG_ID.bytes, doorbell=doorbell)
         self._loading = threading.Lock()
         self._listing = Listing(-1)
         self._closed: str | None = None
@@ -162,21 +162,21 @@ class Catalog:
         """From now on everything is Closed, for this reason."""
         if self._closed is None:
             self._closed = reason
-            self._store.close()
+            self.store.close()
 
     def disown(self, reason: str) -> None:
         """The same in the child of a fork, where files and memory are the parent's."""
         self._closed = reason
-        self._store.disown()
+        self.store.disown()
 
     def listing(self) -> Listing:
         """The current listing, loaded anew only if the catalog has changed. Closed."""
         if self._closed is not None:
             raise Closed(self._closed)
-        if self._store.generation == self._listing.generation:
+        if self.store.generation == self._listing.generation:
             return self._listing
         with self._loading:
-            if self._store.generation != self._listing.generation:
+            if self.store.generation != self._listing.generation:
                 self._listing = self._load()
             return self._listing
 
@@ -246,7 +246,7 @@ class Catalog:
             current = listing.by_id.get(definition.id)
             if current is None:
                 raise NoSuchTable(definition.schema, definition.name)
-            self._store.write("update", [dataclasses.replace(current, **changes).row()])
+            self.store.write("update", [dataclasses.replace(current, **changes).row()])
 
     def sweep(self) -> None:
         """Remove directories that belong to no table. Needs the lock, which every change of the catalog has."""
@@ -267,17 +267,17 @@ class Catalog:
             raise failure(self._root, error) from error
 
     def _insert(self, rows: list[dict[str, Any]]) -> None:
-        self._store.write("insert", rows)
+        self.store.write("insert", rows)
 
     def _delete_rows(self, schema: str, name: str | None) -> None:
         """The row of a table, or all rows of a schema (`name` None), in one transaction."""
-        with closing(self._store.view()) as view:
+        with closing(self.store.view()) as view:
             rows = list(view.scan("schema", keys.equal(schema)))
         ids = [row["id"] for row in rows if name is None or row.get("name") == name]
-        self._store.write("delete", ids)
+        self.store.write("delete", ids)
 
     def _load(self) -> Listing:
-        with closing(self._store.view()) as view:
+        with closing(self.store.view()) as view:
             generation, rows = view.seq, list(view.scan("id", keys.EVERYTHING))
         schemas: dict[str, dict[str, TableDefinition]] = {row["schema"]: {} for row in rows if row["kind"] == "schema"}
         by_id: dict[str, TableDefinition] = {}

@@ -44,6 +44,9 @@ cdef extern from * nogil:
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    void* PyUnicode_DATA(object text)
 
 cdef enum:
     NULL_TAG = 0x05
@@ -404,6 +407,25 @@ cdef bytes encode_key(object value):
     if value is None or isinstance(value, (bool, dict)):
         raise InvalidKey(f"Invalid primary key type: {type_name(value)}")
     return checked(encode_value(value))
+
+
+cdef Py_ssize_t put_key(object value, unsigned char* out) except -1:
+    cdef bytes key
+    cdef Py_ssize_t n
+    if type(value) is int:
+        n = put_number(number_from_object(value), out)
+        if n > 0:
+            return n
+    elif type(value) is str and PyUnicode_IS_COMPACT_ASCII(value):
+        n = PyUnicode_GET_LENGTH(value)
+        if n <= MAX_PRIMARY_KEY - 2 and memchr(PyUnicode_DATA(value), 0, n) == NULL:
+            out[0] = TEXT_TAG
+            memcpy(out + 1, PyUnicode_DATA(value), n)
+            out[n + 1] = 0
+            return n + 2
+    key = encode_key(value)
+    memcpy(out, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+    return PyBytes_GET_SIZE(key)
 
 
 def encode_primary(value) -> bytes:

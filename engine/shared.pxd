@@ -1,6 +1,6 @@
 """The coordination file of a table: locks, published states, reader slots."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from engine.layout cimport kn_meta, kn_published, kn_shared, pthread_mutex_t
 
@@ -26,10 +26,11 @@ cdef class Coordination:
     cdef uint32_t pid
     cdef uint64_t started
     cdef readonly uint64_t last_kept    # last transaction that the disk of a poisoned table has kept; else KN_IDLE
-    cdef list free_slots
+    cdef uint16_t free_slots[1024]      # of those that are this object's, the ones that nobody uses, the last given back on top
+    cdef int free_count
     cdef readonly int taken             # slots in use here now
     cdef unsigned char owned[1024]      # reader slots of this object
     cdef uint32_t take_slot(self) except? 0xFFFFFFFF
-    cdef void give_slot(self, uint32_t slot)
+    cdef void give_slot(self, uint32_t slot) noexcept
     cdef int _map(self) except -1
     cdef void _let_go(self) noexcept

@@ -36,7 +36,7 @@ from engine.posix cimport (
     pthread_mutexattr_setpshared, pthread_mutexattr_setrobust, pthread_mutexattr_t, timespec,
 )
 from engine.vfs cimport close_file
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from engine.errors import RootError, TooManySnapshots
@@ -191,7 +191,7 @@ cdef class Coordination:
     def __cinit__(self, path: str) -> None:
         self.fd = -1
         self.at = NULL
-        self.free_slots = []
+        self.free_count = 0
         self.last_kept = KN_IDLE
         memset(self.owned, 0, sizeof(self.owned))
         self.pid = os.getpid()
@@ -280,9 +280,10 @@ cdef class Coordination:
 
     cdef uint32_t take_slot(self) except? 0xFFFFFFFF:
         """A reader slot of this process; TooManySnapshots when all 1,024 are in use by living processes."""
-        if self.free_slots:
+        if self.free_count > 0:
+            self.free_count -= 1
             self.taken += 1
-            return <uint32_t>self.free_slots.pop()
+            return self.free_slots[self.free_count]
         cdef int slot = claim_slot(self.at, self.pid, self.started)
         if slot < 0:
             self.reclaim_slots()
@@ -293,10 +294,11 @@ cdef class Coordination:
         self.taken += 1
         return <uint32_t>slot
 
-    cdef void give_slot(self, uint32_t slot):
+    cdef void give_slot(self, uint32_t slot) noexcept:
         end_read(self.at, slot)
         self.taken -= 1
-        self.free_slots.append(slot)
+        self.free_slots[self.free_count] = <uint16_t>slot
+        self.free_count += 1
 
     def reclaim_slots(self) -> int:
         """Frees the reader slots of processes that no longer exist; returns how many.

@@ -18,7 +18,11 @@ cdef class StoreView:
     cdef dict numbers
     cdef uint32_t slot
     cdef readonly bint closed
+    cdef int open(self) except -1
+    cdef void let_go(self) noexcept
     cdef int need_open(self) except -1
+    cdef dict find(self, object key, _Columns columns)
+    cpdef list get_many(self, keys, columns=*)
     cdef int find_tree(self, str attribute, kn_tree* tree) except -1
     cdef int _number(self, str name) except -2
     cdef _Columns _project(self, columns)

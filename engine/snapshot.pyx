@@ -9,11 +9,12 @@ the primary index, and its checksum is verified whenever it is read.
 from collections.abc import Iterable, Iterator, Sequence
 
 cimport cython
+from cpython.list cimport PyList_GET_SIZE
 from engine.btree cimport tree_check, tree_get, tree_rank
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_previous, cursor_rank, cursor_seek
 from engine.keys cimport (
-    MAX_VALUE_KEY, decode_key, element_key_from_json, encode_key, json_array_next, key_from_double, key_from_json,
-    key_length,
+    MAX_PRIMARY_KEY, MAX_VALUE_KEY, decode_key, element_key_from_json, json_array_next, key_from_double, key_from_json,
+    key_length, put_key,
 )
 from engine.layout cimport kn_locator, kn_meta, kn_op, kn_tree
 from engine.record cimport Field, decode_columns, decode_into, record_count, record_fields
@@ -56,14 +57,24 @@ cdef class StoreView:
     def __cinit__(self, Store store) -> None:
         self.closed = True
         self.store = store
-        store.begin(&self.meta, False, &self.slot)
+        self.open()
+
+    cdef int open(self) except -1:
+        """Takes the state that is current now, once the former one is closed."""
+        self.store.begin(&self.meta, False, &self.slot)
         self.closed = False
-        self.names, self.numbers = store.names[: self.meta.next_attribute], store.numbers
+        self.names, self.numbers = self.store.names, self.store.numbers
+        if PyList_GET_SIZE(self.names) > <Py_ssize_t>self.meta.next_attribute:  # the store knows later ones
+            self.names = self.names[: self.meta.next_attribute]
+        return 0
 
     def __dealloc__(self) -> None:
-        self.close()
+        self.let_go()
 
     def close(self) -> None:
+        self.let_go()
+
+    cdef void let_go(self) noexcept:
         if not self.closed:
             self.closed = True
             if not self.store.closed:
@@ -176,24 +187,26 @@ cdef class StoreView:
 
     # ---- single records ----
 
-    def get(self, key: object, columns: Sequence[str] | None = None) -> dict | None:
-        cdef bytes encoded = encode_key(key)
+    cdef dict find(self, object key, _Columns columns):
+        cdef uint8_t encoded[MAX_PRIMARY_KEY]
+        cdef int length = <int>put_key(key, encoded)
         cdef const kn_op* op
         self.need_open()
-        op = self.store.record(&self.meta, <const uint8_t*>(<char*>encoded), <int>len(encoded))
-        return None if op == NULL else self.row(op, self._project(columns))
+        op = self.store.record(&self.meta, encoded, length)
+        return None if op == NULL else self.row(op, columns)
 
-    def get_many(self, keys: Iterable, columns: Sequence[str] | None = None) -> list[dict]:
+    def get(self, key: object, columns: Sequence[str] | None = None) -> dict | None:
+        return self.find(key, self._project(columns))
+
+    cpdef list get_many(self, keys: Iterable, columns: Sequence[str] | None = None):
         cdef _Columns projection = self._project(columns)
-        cdef bytes encoded
-        cdef const kn_op* op
+        cdef list rows = []
+        cdef dict row
         self.need_open()
-        rows = []
         for key in keys:
-            encoded = encode_key(key)
-            op = self.store.record(&self.meta, <const uint8_t*>(<char*>encoded), <int>len(encoded))
-            if op != NULL:
-                rows.append(self.row(op, projection))
+            row = self.find(key, projection)
+            if row is not None:
+                rows.append(row)
         return rows
 
     def place_of(self, bytes key) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from engine.expiration import remove_expired_of
 from engine.feed import Feed
 from engine.history import History, Transaction
 from engine.names import check_attributes
+from engine.reader import Reader
 from engine.store import Store
 from engine.view import View
 
@@ -66,6 +68,7 @@ class Table:
         self.primary_key = definition.primary_key
         self._store = store
         self._catalog = catalog
+        self._reader = Reader(store, catalog.store, partial(_defined, catalog, self.id, self.schema, self.name))
         self._history = History(store)
         self._reading_log = threading.Lock()
         self.feed = Feed(store, node_id, node_name)  # what replication reads and writes
@@ -76,10 +79,7 @@ class Table:
     @property
     def definition(self) -> TableDefinition:
         """What the catalog now says of this table. NoSuchTable, Closed."""
-        definition = self._catalog.listing().by_id.get(self.id)
-        if definition is None:
-            raise NoSuchTable(self.schema, self.name)
-        return definition
+        return self._reader.definition()
 
     @property
     def directory(self) -> Path:
@@ -158,12 +158,7 @@ class Table:
 
     def view(self) -> View:
         """The table at this point; close it, or use it as a context manager."""
-        definition = self.definition
-        try:
-            return View(definition, self._store.view())
-        except KennelError as error:
-            self._explain(error)
-            raise
+        return self._reader.view()
 
     def has_moved_on(self, view: View) -> bool:
         """Whether the table was written since the view was opened."""
@@ -195,13 +190,12 @@ class Table:
         return Forgotten(count, *versions)
 
     def get(self, key: Any) -> Record | None:
-        with self.view() as view:
-            return view.get(key)
+        """The record of a primary key. InvalidKey, NoSuchTable, Corrupt."""
+        return self._reader.get(key)
 
     def get_many(self, keys: Sequence[Any]) -> list[Record]:
         """The records of these keys in this order; unknown keys are left out."""
-        with self.view() as view:
-            return view.get_many(keys)
+        return self._reader.get_many(keys)
 
     def search(
         self,
@@ -230,9 +224,9 @@ class Table:
 
     def count(self, attribute: str | None = None, comparator: str | None = None, value: Any = None) -> int:
         """How many records there are, or how many a search would find."""
+        if attribute is None:
+            return self._reader.count()
         with self.view() as view:
-            if attribute is None:
-                return view.count()
             if comparator is None:
                 raise InvalidSearch(f"Search condition for {attribute} must have a comparator")
             return search.count(view, attribute, comparator, value)
@@ -314,6 +308,13 @@ class Table:
 
     def _redeclare(self, definition: TableDefinition, attributes: tuple[Attribute, ...]) -> None:
         self._catalog.redefine(definition, attributes=attributes)
+
+
+def _defined(catalog: Catalog, table_id: str, schema: str, name: str) -> TableDefinition:
+    definition = catalog.listing().by_id.get(table_id)
+    if definition is None:
+        raise NoSuchTable(schema, name)
+    return definition
 
 
 def _check_number_of_attributes(number: int) -> None:
