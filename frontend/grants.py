@@ -46,6 +46,11 @@ EVERYTHING = TableGrant(frozenset(RIGHTS))
 READ_ONLY = TableGrant(frozenset({"read"}))
 NO_RIGHTS = TableGrant(frozenset())
 
+#: The tables of the system schema that hold what nobody may read: hashes of passwords and of tokens.
+GUARDED = {
+    "hdb_user": TableGrant(READ_ONLY.rights, dict.fromkeys(("username", "role", "active", *TIMES), READ_ONLY.rights))
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Grants:
@@ -59,7 +64,7 @@ class Grants:
     def on(self, schema: str, table: str) -> TableGrant | None:
         """The rights on a table, None when the table is invisible."""
         if schema == SYSTEM:
-            return READ_ONLY if self.super_user else None
+            return GUARDED.get(table, READ_ONLY) if self.super_user else None
         if self.super_user or self.structures(schema):
             return EVERYTHING
         return self.tables.get((schema, table))

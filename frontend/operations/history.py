@@ -12,9 +12,11 @@ import engine
 from engine.conditions import identical
 from engine.history import Change, Transaction
 from frontend.errors import Refused
+from frontend.grants import SYSTEM
 from frontend.operations.members import LIMIT, SCHEMA, SCHEMA_LABELS, TABLE, Invalid, Member, array, name
 from frontend.operations.row import Call, Operation
 from frontend.permissions import SUPER_USER
+from grammar.scope import SECRETS
 
 CONFIGURATION_FILE = "kennel-config.yaml"
 
@@ -108,6 +110,8 @@ def _entry(table: engine.Table, transaction: Transaction, changes: list[Change] 
     key = table.primary_key
     after = [_after(key, change) for change in shown if change.record is not None]
     before = [{key: change.key, **change.previous} for change in shown if change.previous is not None]
+    if table.schema == SYSTEM:
+        after, before = ([_without_secrets(record) for record in records] for records in (after, before))
     return entry | ({"records": after} if after else {}) | ({"original_records": before} if before else {})
 
 
@@ -118,6 +122,10 @@ def _after(primary_key: str, change: Change) -> dict[str, Any]:
         return {primary_key: change.key, **record, **times, "__createdtime__": change.created / 1000}
     changed = {name: value for name, value in record.items() if name not in previous or previous[name] != value}
     return {primary_key: change.key, **changed, **times}
+
+
+def _without_secrets(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in SECRETS}
 
 
 def _key_text(value: Any) -> str:

@@ -102,3 +102,12 @@ def test_without_an_audit_log_there_is_none_to_read(farm: Api) -> None:
     assert farm("read_audit_log", **GOAT).error == (400, text)
     farm.ok("create_table", schema="farm", table="audited", hash_attribute="id", audit=True)
     assert farm.ok("read_audit_log", schema="farm", table="audited") == []
+
+
+def test_the_audit_log_of_users_tells_no_hashes(audited: Api) -> None:
+    audited.ok("add_user", username="kim", password="pw", role="super_user", active=True)
+    audited.ok("alter_user", username="kim", password="other")
+    (*_, changed) = audited.ok("read_audit_log", schema="system", table="hdb_user")
+    assert changed["hash_values"] == ["kim"]
+    for record in (*changed["records"], *changed["original_records"]):
+        assert record["username"] == "kim" and not record.keys() & {"password", "refresh_token"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -447,3 +448,37 @@ def test_tokens_of_another_node_or_without_signature_are_refused(farm: Api) -> N
     unsigned = jwt.encode(claims, None, algorithm="none")
     for token in (foreign, unsigned, operation[:-4] + "AAAA"):
         assert farm.bearing(token)("user_info").error == (401, "invalid token")
+
+
+def test_no_operation_shows_what_passwords_and_tokens_are_checked_against(node: engine.Node, farm: Api) -> None:
+    farm.ok("create_authentication_tokens")
+    stored = node.system("hdb_user").get(ADMIN)
+    assert stored is not None
+    table = {"schema": "system", "table": "hdb_user"}
+    answers = [
+        farm.ok("search_by_hash", **table, hash_values=[ADMIN], get_attributes=["*"]),
+        farm.ok("search_by_value", **table, search_attribute="username", search_value="*"),
+        farm.ok("search_by_conditions", **table, conditions=[{"search_attribute": "active", "search_value": True}]),
+        farm.ok("sql", sql="SELECT * FROM system.hdb_user"),
+        farm.ok("read_transaction_log", **table),
+        farm.ok("describe_table", **table),
+        farm.ok("list_users"),
+        farm.ok("user_info"),
+    ]
+    assert all(ADMIN in json.dumps(answer) for answer in answers if "record_count" not in answer)
+    for secret in (stored["password"], stored["refresh_token"]):
+        assert secret and secret not in json.dumps(answers)
+    for name in ("password", "refresh_token"):
+        for refused in (
+            farm("search_by_hash", **table, hash_values=[ADMIN], get_attributes=[name]),
+            farm("search_by_value", **table, search_attribute=name, search_value="*"),
+            farm("search_by_conditions", **table, conditions=[{"search_attribute": name, "search_value": "x"}]),
+            farm(
+                "search_by_conditions",
+                **table,
+                conditions=[{"search_attribute": "username", "search_value": ADMIN}],
+                sort={"attribute": name},
+            ),
+        ):
+            assert refused.status == 403
+            assert refused.body["invalid_schema_items"] == [f"Attribute '{name}' does not exist on 'system.hdb_user'"]
