@@ -393,7 +393,8 @@ cdef class Store:
             encoded.add(intent, encode_key(key), encode_record(record, numbers, skip))
         return encoded
 
-    def _new_names(self, records, skip) -> list[str]:
+    def _new_names(self, records, skip) -> list:
+        """What records call their unknown attributes, which may not even be text yet."""
         known = self.numbers.keys() | skip
         fresh: dict = {}
         for record in records:
@@ -403,11 +404,11 @@ cdef class Store:
                         fresh[name] = None
         return list(fresh)
 
-    def _introduce(self, _Encoded encoded, numbers: dict[str, int], fresh: list[str], check_name) -> None:
+    def _introduce(self, _Encoded encoded, numbers: dict[str, int], fresh: list, check_name) -> None:
         for name in fresh:
-            _short(name, "attribute")
             if check_name is not None:
-                check_name(name)
+                check_name(name)  # first, since formats other than JSON have keys that are no text
+            _short(name, "attribute")
         number = len(self.names) if self.names else FIRST_ATTRIBUTE
         for name in fresh:
             numbers[name] = number

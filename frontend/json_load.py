@@ -38,15 +38,17 @@ def parsed(file: BinaryIO) -> Iterator[list[Record]]:
 def _elements(text: _Text) -> Iterator[Record]:
     if text.next() != "[":
         raise _bad("an array of records was expected")
-    if text.next() == "]":
-        return
-    text.back()
-    separator = ","
+    opening, separator = text.next(), ","
+    if opening == "]":
+        separator = opening
     while separator == ",":
-        yield text.record()
+        yield text.record(opening)
         separator = text.next()
+        opening = text.next() if separator == "," else ""
     if separator != "]":
         raise _bad("a comma or the end of the array was expected")
+    if text.next():
+        raise _bad("it goes on after the end of the array")
 
 
 class _Text:
@@ -69,13 +71,11 @@ class _Text:
             if not self._more():
                 return ""
 
-    def back(self) -> None:
-        self._place -= 1
-
-    def record(self) -> Record:
-        if self.next() != "{":
+    def record(self, opening: str) -> Record:
+        """The object whose opening brace, if it is one, was the character read last."""
+        if opening != "{":
             raise _bad("every element must be an object")
-        self.back()
+        self._place -= 1
         wanted = 0
         while True:
             try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cbor2
+import msgspec
 import pytest
 from conftest import ADMIN, PASSWORD, Api, working
 from hypothesis import HealthCheck, given, settings
@@ -137,6 +138,18 @@ def test_no_body_is_a_fault(fuzzed: Fuzzed, body: bytes) -> None:
     for content_type in ("application/json", "application/cbor", "application/x-msgpack"):
         reply = fuzzed.api.send(body, {"Content-Type": content_type}, {"kennel.local_socket": True})
         assert reply.status < 500
+
+
+def test_attributes_without_a_proper_name_are_refused_in_every_format(fuzzed: Fuzzed) -> None:
+    fuzzed.node.create_table("farm", "horse").insert([{"id": 1, "name": "Bo"}])  # so that no other name is new
+    for name in (0, True, None, 1.5, b"x"):
+        request = {"operation": "insert", "schema": "farm", "table": "horse", "records": [{"id": 2, name: 1}]}
+        for content_type, body in (
+            ("application/cbor", cbor2.dumps(request)),
+            ("application/x-msgpack", msgspec.msgpack.encode(request)),
+        ):
+            reply = fuzzed.api.send(body, {"Content-Type": content_type}, {"kennel.local_socket": True})
+            assert reply.status == 400 and reply.body["error"].startswith("Invalid attribute name"), reply
 
 
 @settings(max_examples=100, deadline=None)
