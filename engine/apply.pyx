@@ -88,16 +88,16 @@ cdef int _make_tree_room(Core* core, uint32_t attributes) noexcept nogil:
 
 cdef int _open_tree(Core* core, Txn* txn, uint32_t attribute, kn_tree** tree) noexcept nogil:
     """1 with the tree to change, 0 when the attribute is not indexed."""
-    cdef int error
+    cdef int error, indexed
     if attribute >= core.tree_room:
         error = _make_tree_room(core, attribute + 1)
         if error < 0:
             return error
     if core.tree_states[attribute] == UNOPENED:
-        if attribute_tree(core, &txn.meta, attribute, &core.trees[attribute]):
-            core.tree_states[attribute] = OPEN
-        else:
-            core.tree_states[attribute] = NOT_INDEXED
+        indexed = attribute_tree(core, &txn.meta, attribute, &core.trees[attribute])
+        if indexed < 0:
+            return indexed
+        core.tree_states[attribute] = OPEN if indexed else NOT_INDEXED
     if core.tree_states[attribute] == NOT_INDEXED:
         return 0
     core.tree_states[attribute] = CHANGED
@@ -262,8 +262,10 @@ cdef int _apply_put(Core* core, Txn* txn, const kn_op* op, uint32_t segno, uint3
     cdef const uint8_t* key = op_key(op)
     cdef kn_locator place
     cdef const kn_op* old = NULL
-    cdef int result
-    cdef const uint8_t* found = tree_get(&core.pager, &txn.meta.primary, key, op.key_length)
+    cdef const uint8_t* found
+    cdef int result = tree_get(&core.pager, &txn.meta.primary, key, op.key_length, &found)
+    if result < 0:
+        return result
     if found != NULL:
         memcpy(&place, found, sizeof(kn_locator))
         old = locate(core, place.segno, place.offset)
@@ -289,8 +291,8 @@ cdef int _apply_delete(Core* core, Txn* txn, const kn_op* op, uint32_t segno, ui
     cdef kn_locator place
     cdef kn_tombstone stone
     cdef const kn_op* old
-    cdef int result = 0
-    cdef const uint8_t* found = tree_get(&core.pager, &txn.meta.primary, key, op.key_length)
+    cdef const uint8_t* found
+    cdef int result = tree_get(&core.pager, &txn.meta.primary, key, op.key_length, &found)
     if found != NULL:
         memcpy(&place, found, sizeof(kn_locator))
         old = locate(core, place.segno, place.offset)

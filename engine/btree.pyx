@@ -4,17 +4,18 @@ A transaction copies what it changes, up to the root; so a snapshot is a root pa
 nothing behind that is reachable. Branch cells carry the number of entries below them: COUNT of a range is two descents,
 OFFSET one. Removal merges a page that is less than a quarter full with a neighbour when both fit into one.
 
-Functions return 0 (or 1 where stated), or a negative errno; the trees of a transaction that failed are thrown away whole.
+Functions return 0 (or 1 where stated), or a negative errno, -EUCLEAN when they meet a damaged page; the trees of a
+transaction that failed are thrown away whole.
 """
 
-from engine.layout cimport KN_FIRST_PAGE, KN_PAGE_SIZE, kn_page, kn_tree
+from engine.layout cimport KN_FIRST_PAGE, KN_IDLE, KN_PAGE_SIZE, kn_page, kn_store32, kn_tree
 from engine.page cimport (
-    BRANCH_HEAD, HEADER, LEAF_HEAD, ROOM, branch_index, cell_at, cell_key, cell_key_length, cell_size, child_of, compare,
+    BRANCH_HEAD, LEAF_HEAD, ROOM, branch_index, cell_at, cell_key, cell_key_length, cell_size, child_of, compare,
     count_below, entries_of, fill_branch, fill_leaf, format_page, free_room, lower_bound, open_cell, read16, remove_cell,
-    set_below, set_child, slots_of, used_room,
+    set_below, set_child, used_room,
 )
-from engine.pager cimport Pager, Txn, free_page, new_page, page_at, writable_page
-from engine.posix cimport EIO
+from engine.pager cimport Pager, Txn, examine_page, free_page, new_page, page_at, read_page, writable_page
+from engine.posix cimport EIO, EUCLEAN
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -24,19 +25,33 @@ cdef enum:
 
 # ---- descending ----
 
+cdef inline kn_page* root_page(Pager* pager, const kn_tree* tree) noexcept nogil:
+    return read_page(pager, tree.root, tree.height - 1, KN_IDLE)
+
+
+cdef inline kn_page* child_page(Pager* pager, kn_page* parent, int index) noexcept nogil:
+    return read_page(pager, child_of(cell_at(parent, index)), parent.level - 1, parent.txn)
+
+
 cdef int _writable_path(Txn* txn, kn_tree* tree, const uint8_t* key, int key_length, kn_page** path, int* indexes) noexcept nogil:
     """Descends to the leaf where `key` belongs and makes every page on the way this transaction's own.
     path[0] is the root, path[height - 1] the leaf; indexes[i] is the cell taken in path[i]."""
     cdef int depth, error = 0
-    cdef kn_page* page = page_at(txn.pager, tree.root)
-    page = writable_page(txn, page, &error)
+    cdef kn_page* found = root_page(txn.pager, tree)
+    cdef kn_page* page
+    if found == NULL:
+        return -EUCLEAN
+    page = writable_page(txn, found, &error)
     if page == NULL:
         return error
     tree.root = page.pgno
     for depth in range(tree.height - 1):
         path[depth] = page
         indexes[depth] = branch_index(page, key, key_length)
-        page = writable_page(txn, page_at(txn.pager, child_of(cell_at(page, indexes[depth]))), &error)
+        found = child_page(txn.pager, found, indexes[depth])
+        if found == NULL:
+            return -EUCLEAN
+        page = writable_page(txn, found, &error)
         if page == NULL:
             return error
         set_child(cell_at(path[depth], indexes[depth]), page.pgno)
@@ -44,44 +59,46 @@ cdef int _writable_path(Txn* txn, kn_tree* tree, const uint8_t* key, int key_len
     return 0
 
 
-cdef kn_page* _leaf_of(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length) noexcept nogil:
-    cdef kn_page* page = page_at(pager, tree.root)
-    while page.level > 0:
-        page = page_at(pager, child_of(cell_at(page, branch_index(page, key, key_length))))
-    return page
-
-
-cdef const uint8_t* tree_get(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length) noexcept nogil:
-    """The value of this key, or NULL."""
+cdef int tree_get(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length, const uint8_t** value) noexcept nogil:
+    """1 with the value of this key, 0 with NULL when it is not there."""
     cdef bint exact
     cdef int index
-    cdef kn_page* leaf
+    cdef kn_page* page
     cdef uint8_t* cell
+    value[0] = NULL
     if tree.root == 0:
-        return NULL
-    leaf = _leaf_of(pager, tree, key, key_length)
-    index = lower_bound(leaf, key, key_length, &exact)
+        return 0
+    page = root_page(pager, tree)
+    while page != NULL and page.level > 0:
+        page = child_page(pager, page, branch_index(page, key, key_length))
+    if page == NULL:
+        return -EUCLEAN
+    index = lower_bound(page, key, key_length, &exact)
     if not exact:
-        return NULL
-    cell = cell_at(leaf, index)
-    return cell + LEAF_HEAD + read16(cell)
+        return 0
+    cell = cell_at(page, index)
+    value[0] = cell + LEAF_HEAD + read16(cell)
+    return 1
 
 
-cdef uint64_t tree_rank(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length) noexcept nogil:
+cdef int tree_rank(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length, uint64_t* rank) noexcept nogil:
     """How many entries lie below `key`."""
-    cdef uint64_t rank = 0
     cdef int index, before
     cdef bint exact
     cdef kn_page* page
+    rank[0] = 0
     if tree.root == 0:
         return 0
-    page = page_at(pager, tree.root)
-    while page.level > 0:
+    page = root_page(pager, tree)
+    while page != NULL and page.level > 0:
         index = branch_index(page, key, key_length)
         for before in range(index):
-            rank += count_below(cell_at(page, before))
-        page = page_at(pager, child_of(cell_at(page, index)))
-    return rank + lower_bound(page, key, key_length, &exact)
+            rank[0] += count_below(cell_at(page, before))
+        page = child_page(pager, page, index)
+    if page == NULL:
+        return -EUCLEAN
+    rank[0] += lower_bound(page, key, key_length, &exact)
+    return 0
 
 
 # ---- insert ----
@@ -258,9 +275,11 @@ cdef int tree_delete(Txn* txn, kn_tree* tree, const uint8_t* key, int key_length
     cdef int indexes[MAX_HEIGHT]
     cdef uint8_t* cell
     cdef bint exact
+    cdef const uint8_t* value
     cdef int error, index, depth
-    if tree_get(txn.pager, tree, key, key_length) == NULL:
-        return 0
+    error = tree_get(txn.pager, tree, key, key_length, &value)
+    if error <= 0:
+        return error
     error = _writable_path(txn, tree, key, key_length, path, indexes)
     if error < 0:
         return error
@@ -295,7 +314,9 @@ cdef int _rebalance(Txn* txn, kn_tree* tree, kn_page** path, int* indexes) noexc
         error = free_page(txn, root.pgno)
         if error < 0:
             return error
-        root = page_at(txn.pager, tree.root)
+        root = root_page(txn.pager, tree)
+        if root == NULL:
+            return -EUCLEAN
     if root.count == 0:
         tree.root, tree.height = 0, 0
         return free_page(txn, root.pgno)
@@ -319,8 +340,10 @@ cdef int _merge(Txn* txn, kn_page* parent, int index, kn_page* page) noexcept no
     cdef int separator_length, size, first, moved, error = 0
     if parent.count < 2:
         return 0
-    left = page_at(txn.pager, child_of(cell_at(parent, left_index)))
-    right = page_at(txn.pager, child_of(cell_at(parent, left_index + 1)))
+    left = child_page(txn.pager, parent, left_index)
+    right = child_page(txn.pager, parent, left_index + 1)
+    if left == NULL or right == NULL:
+        return -EUCLEAN
     separator = cell_at(parent, left_index + 1) + BRANCH_HEAD
     separator_length = read16(separator - 2)
     size = used_room(left) + used_room(right) + (separator_length if left.level > 0 else 0)
@@ -348,22 +371,22 @@ cdef int _merge(Txn* txn, kn_page* parent, int index, kn_page* page) noexcept no
 
 cdef int tree_discard(Txn* txn, kn_tree* tree) noexcept nogil:
     """Frees every page of the tree."""
-    cdef uint32_t stack[MAX_HEIGHT]
+    cdef kn_page* path[MAX_HEIGHT]
     cdef int position[MAX_HEIGHT]
     cdef int depth = 0, error = 0
-    cdef kn_page* page
     if tree.root == 0:
         return 0
-    stack[0], position[0] = tree.root, 0
+    path[0], position[0] = root_page(txn.pager, tree), 0
     while depth >= 0:
-        page = page_at(txn.pager, stack[depth])
-        if page.level > 0 and position[depth] < page.count:
-            stack[depth + 1] = child_of(cell_at(page, position[depth]))
+        if path[depth] == NULL:
+            return -EUCLEAN
+        if path[depth].level > 0 and position[depth] < path[depth].count:
+            path[depth + 1] = child_page(txn.pager, path[depth], position[depth])
             position[depth] += 1
             depth += 1
             position[depth] = 0
             continue
-        error = free_page(txn, stack[depth])
+        error = free_page(txn, path[depth].pgno)
         if error < 0:
             return error
         depth -= 1
@@ -374,22 +397,24 @@ cdef int tree_discard(Txn* txn, kn_tree* tree) noexcept nogil:
 # ---- check ----
 
 cdef int tree_check(Pager* pager, const kn_tree* tree, uint64_t txn, uint8_t* seen, uint32_t next_pgno) noexcept nogil:
-    """Walks the whole tree: levels, page numbers, order within and between pages, separators, counts; marks the pages in
-    `seen` (a byte each). 0, or a negative number that names the first violation:
-    -1 page number out of range, -2 page reached twice, -3 wrong page number inside, -4 page of a later transaction,
-    -5 wrong level, -6 empty page, -7 cell outside the page, -8 keys out of order, -9 wrong count below, -10 wrong total."""
+    """Walks the whole tree: examines each page (pager.pyx), order within and between pages, separators, counts; marks the
+    pages in `seen` (a byte each). 0, or a negative Violation, with the page noted as damaged."""
     cdef uint64_t total = 0
+    cdef uint32_t violating = tree.root
     cdef int result
     if tree.root == 0:
-        return 0 if tree.entries == 0 else -10
-    result = _check_page(pager, tree.root, tree.height - 1, txn, seen, next_pgno, NULL, 0, NULL, 0, &total)
+        return 0 if tree.entries == 0 else -WRONG_TOTAL
+    result = _check_page(pager, tree.root, tree.height - 1, txn, seen, next_pgno, NULL, 0, NULL, 0, &total, &violating)
+    if result == 0 and total != tree.entries:
+        result = -WRONG_TOTAL
     if result < 0:
-        return result
-    return 0 if total == tree.entries else -10
+        kn_store32(&pager.shared.damaged, violating)
+    return result
 
 
 cdef int _check_page(Pager* pager, uint32_t pgno, int level, uint64_t txn, uint8_t* seen, uint32_t next_pgno,
-                     const uint8_t* low, int low_length, const uint8_t* high, int high_length, uint64_t* total) noexcept nogil:
+                     const uint8_t* low, int low_length, const uint8_t* high, int high_length, uint64_t* total,
+                     uint32_t* violating) noexcept nogil:
     cdef kn_page* page
     cdef uint8_t* cell
     cdef const uint8_t* key
@@ -397,38 +422,28 @@ cdef int _check_page(Pager* pager, uint32_t pgno, int level, uint64_t txn, uint8
     cdef const uint8_t* child_high
     cdef int index, length, previous_length = 0, result, child_high_length
     cdef uint64_t below
+    violating[0] = pgno
     if pgno < KN_FIRST_PAGE or pgno >= next_pgno:
-        return -1
+        return -OUTSIDE
     if seen[pgno]:
-        return -2
+        return -REACHED_TWICE
     seen[pgno] = 1
-    page = page_at(pager, pgno)
-    if page.pgno != pgno:
-        return -3
-    if page.txn > txn:
-        return -4
-    if page.level != level:
-        return -5
-    if page.count == 0:
-        return -6
-    if page.lower != HEADER + 2 * page.count or page.lower > page.upper or page.upper > KN_PAGE_SIZE:
-        return -7
-    for index in range(page.count):
-        if slots_of(page)[index] < page.upper or slots_of(page)[index] + cell_size(page, cell_at(page, index)) > KN_PAGE_SIZE:
-            return -7
+    page = examine_page(pager, pgno, level, txn)
+    if page == NULL:
+        return -DAMAGED
     for index in range(page.count):
         cell = cell_at(page, index)
         key, length = cell_key(page, cell), cell_key_length(page, cell)
         if level > 0 and index == 0:
             if length != 0:
-                return -8
+                return -OUT_OF_ORDER
             key, length = low, low_length
         if previous != NULL and compare(previous, previous_length, key, length) >= 0:
-            return -8
+            return -OUT_OF_ORDER
         if low != NULL and compare(low, low_length, key, length) > 0:
-            return -8
+            return -OUT_OF_ORDER
         if high != NULL and compare(key, length, high, high_length) >= 0:
-            return -8
+            return -OUT_OF_ORDER
         previous, previous_length = key, length
         if level == 0:
             continue
@@ -437,12 +452,13 @@ cdef int _check_page(Pager* pager, uint32_t pgno, int level, uint64_t txn, uint8
             child_high = cell_key(page, cell_at(page, index + 1))
             child_high_length = cell_key_length(page, cell_at(page, index + 1))
         below = 0
-        result = _check_page(pager, child_of(cell), level - 1, txn, seen, next_pgno, key, length, child_high, child_high_length,
-                             &below)
+        result = _check_page(pager, child_of(cell), level - 1, page.txn, seen, next_pgno, key, length, child_high,
+                             child_high_length, &below, violating)
         if result < 0:
             return result
+        violating[0] = pgno
         if below != count_below(cell):
-            return -9
+            return -WRONG_COUNT
         total[0] += below
     if level == 0:
         total[0] += page.count

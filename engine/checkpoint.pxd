@@ -5,6 +5,7 @@ from engine.layout cimport kn_meta
 from engine.core cimport Core
 
 
+cdef int seal(Core* core, const kn_meta* meta) noexcept nogil
 cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcept nogil
 cdef bint read_checkpoint(Core* core, int index_fd, kn_meta* meta) noexcept nogil
 cdef int release_unreachable(Core* core, kn_meta* meta) noexcept nogil

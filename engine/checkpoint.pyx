@@ -5,6 +5,10 @@ turn, so that one is whole while the other is written. Its pages are copy on wri
 of btree.pyx keeps them until the next checkpoint; so it does not matter what the kernel writes back of later transactions.
 Whoever makes one holds a reader slot on the state, and nobody else makes one at the same time.
 
+Sealing. A page gets its checksum at the first checkpoint that holds it, before that is synced. Children come before their
+parents; so a page with a checksum has only pages with checksums below it, and copy on write keeps it so. Pages that a
+reader may be using are only given what they had not, which does not disturb him (pager.pyx).
+
 Whoever dies while he makes one may have written its slot and told nobody. The next one finds out, before he gives up the
 protection of what recovery might start from.
 
@@ -14,12 +18,13 @@ A slot names the file it was written to: in a copy, pages and slot need not belo
 
 from engine.btree cimport tree_check
 from engine.cursor cimport Cursor, cursor_next, cursor_seek, cursor_value
-from engine.pager cimport pager_map
+from engine.page cimport cell_at, child_of, page_checksum
+from engine.pager cimport Pager, page_at, pager_map, read_page
 from engine.layout cimport (
-    KN_FIRST_PAGE, KN_FORMAT, KN_NOT_INDEXED, KN_PAGE_SIZE, kn_checkpoint, kn_crc32c, kn_free_page, kn_meta, kn_shared,
-    kn_store32, kn_store64, kn_tree, KN_RING,
+    KN_FIRST_PAGE, KN_IDLE, KN_INDEX_FORMAT, KN_NOT_INDEXED, KN_PAGE_SIZE, KN_RING, kn_checkpoint, kn_crc32c, kn_free_page,
+    kn_meta, kn_page, kn_shared, kn_spill, kn_store32, kn_store64, kn_tree,
 )
-from engine.posix cimport EIO, ENOMEM, errno, fstat, pread, stat_result
+from engine.posix cimport ENOMEM, EIO, EUCLEAN, errno, fstat, pread, stat_result
 from engine.core cimport Core
 from engine.transaction cimport core_sync
 from engine.vfs cimport AT_BEGUN, AT_CHECKPOINT, AT_SLOT_WRITTEN, data_sync, failpoint, memory_sync, write_at
@@ -56,6 +61,10 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
             return result
     kn_store64(&core.shared.pending_checkpoint, meta.txn)
     failpoint(AT_BEGUN)
+    result = seal(core, meta)
+    if result < 0:
+        kn_store64(&core.shared.pending_checkpoint, 0)
+        return result
     for chunk in range((meta.next_pgno - 1) // CHUNK_PAGES + 1):
         if result == 0:
             result = memory_sync(core.pager.chunks[chunk], _bytes_in(core, chunk))
@@ -70,7 +79,7 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
     if result == 0:
         memset(&slot, 0, sizeof(kn_checkpoint))
         memcpy(slot.magic, MAGIC, 4)
-        slot.format = KN_FORMAT
+        slot.format = KN_INDEX_FORMAT
         memcpy(slot.table_id, core.log.table_id, 16)
         slot.device, slot.inode = found.st_dev, found.st_ino
         memcpy(&slot.meta, meta, sizeof(kn_meta))
@@ -89,6 +98,60 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
         kn_store64(&core.shared.checkpoint, meta.txn)
     kn_store64(&core.shared.pending_checkpoint, 0)
     return result
+
+
+cdef int seal(Core* core, const kn_meta* meta) noexcept nogil:
+    """Gives every page of this state a checksum. The state must be protected from reuse, and none later sealed."""
+    cdef Cursor cursor
+    cdef kn_tree tree
+    cdef kn_page* chained
+    cdef uint32_t pgno = meta.spill
+    cdef int result = _seal_tree(&core.pager, &meta.primary)
+    if result == 0:
+        result = _seal_tree(&core.pager, &meta.tombstones)
+    if result == 0:
+        result = _seal_tree(&core.pager, &meta.names)
+    if result == 0:
+        cursor_seek(&cursor, &core.pager, &meta.directory, NULL, 0)
+        while cursor.valid and result == 0:
+            memcpy(&tree, cursor_value(&cursor), sizeof(kn_tree))
+            if tree.value_size != KN_NOT_INDEXED:
+                result = _seal_tree(&core.pager, &tree)
+            cursor_next(&cursor)
+        result = cursor.error if result == 0 else result
+    if result == 0:
+        result = _seal_tree(&core.pager, &meta.directory)
+    while pgno != 0 and result == 0:
+        chained = page_at(&core.pager, pgno)
+        if chained.crc != 0:
+            break
+        kn_store32(&chained.crc, page_checksum(chained))
+        pgno = (<kn_spill*>chained).next
+    if result == 0:
+        kn_store64(&core.shared.sealed, meta.txn)
+    return result
+
+
+cdef int _seal_tree(Pager* pager, const kn_tree* tree) noexcept nogil:
+    if tree.root == 0 or page_at(pager, tree.root).crc != 0:
+        return 0
+    return _seal_page(pager, read_page(pager, tree.root, tree.height - 1, KN_IDLE))
+
+
+cdef int _seal_page(Pager* pager, kn_page* page) noexcept nogil:
+    """Gives this page, which has no checksum, and all such pages below it one; NULL stands for a damaged page."""
+    cdef int index, result
+    cdef uint32_t child
+    if page == NULL:
+        return -EUCLEAN
+    for index in range(page.count if page.level > 0 else 0):
+        child = child_of(cell_at(page, index))
+        if page_at(pager, child).crc == 0:
+            result = _seal_page(pager, read_page(pager, child, page.level - 1, page.txn))
+            if result < 0:
+                return result
+    kn_store32(&page.crc, page_checksum(page))
+    return 0
 
 
 cdef int _find_unfinished(Core* core, int index_fd) noexcept nogil:
@@ -120,7 +183,7 @@ cdef bint read_checkpoint(Core* core, int index_fd, kn_meta* meta) noexcept nogi
     for page in range(KN_FIRST_PAGE):
         if pread(index_fd, &slot, sizeof(kn_checkpoint), page * KN_PAGE_SIZE) != sizeof(kn_checkpoint):
             continue
-        if memcmp(slot.magic, MAGIC, 4) != 0 or slot.format != KN_FORMAT or _checksum(&slot) != slot.crc:
+        if memcmp(slot.magic, MAGIC, 4) != 0 or slot.format != KN_INDEX_FORMAT or _checksum(&slot) != slot.crc:
             continue
         if memcmp(slot.table_id, core.log.table_id, 16) != 0 or slot.device != found.st_dev or slot.inode != found.st_ino:
             continue
@@ -132,8 +195,8 @@ cdef bint read_checkpoint(Core* core, int index_fd, kn_meta* meta) noexcept nogi
 
 
 cdef int release_unreachable(Core* core, kn_meta* meta) noexcept nogil:
-    """Checks every tree of the state and fills the rings of free pages with what they do not reach (which may have no blocks); -EIO when a tree is not
-    sound. Only in a fresh coordination file."""
+    """Checks every tree of the state and fills the rings of free pages with what they do not reach (which may have no blocks);
+    -EUCLEAN when a tree is not sound. Only in a fresh coordination file."""
     cdef uint8_t* seen = <uint8_t*>calloc(meta.next_pgno, 1)
     cdef kn_shared* shared = core.shared
     cdef kn_free_page* free_page
@@ -179,4 +242,6 @@ cdef int _mark(Core* core, const kn_meta* meta, uint8_t* seen) noexcept nogil:
             if tree.value_size != KN_NOT_INDEXED:
                 result = tree_check(&core.pager, &tree, meta.txn, seen, meta.next_pgno)
             cursor_next(&cursor)
-    return -EIO if result < 0 else 0
+        if result == 0 and cursor.error < 0:
+            result = cursor.error
+    return -EUCLEAN if result < 0 else 0

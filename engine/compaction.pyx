@@ -74,7 +74,7 @@ cdef int _count_live(Core* core, const kn_tree* tree, bint primary, uint64_t* li
             return -EIO
         live[place.segno] += place.length
         cursor_next(&cursor)
-    return 0
+    return cursor.error
 
 
 cdef dict _live_bytes(Store store, const kn_meta* meta):
@@ -89,8 +89,10 @@ cdef dict _live_bytes(Store store, const kn_meta* meta):
             result = _count_live(&store.core, &meta.primary, True, live)
             if result == 0:
                 result = _count_live(&store.core, &meta.tombstones, False, live)
-        if result < 0:
+        if result == -EIO:
             raise Corrupt(f"{store.label}: an index points to a segment that cannot be")
+        if result < 0:
+            store.fail(result)
         return {segno: live[segno] for segno in range(1, highest)}
     finally:
         free(live)
@@ -116,24 +118,23 @@ def choose(segments: list[Segment], live: dict[int, int], active: int, keep_from
 
 # ---- 1. gather ----
 
-cdef bint _survives(Core* core, const kn_meta* meta, const kn_op* op, uint32_t segno, uint32_t offset, bint oldest,
-                    uint64_t forget_before) noexcept nogil:
+cdef int _survives(Core* core, const kn_meta* meta, const kn_op* op, uint32_t segno, uint32_t offset, bint oldest,
+                   uint64_t forget_before) noexcept nogil:
+    """1 or 0, or a negative errno."""
     cdef const uint8_t* found
     cdef kn_locator place
     cdef kn_tombstone stone
+    cdef int result
     if op.kind != KN_PUT and op.kind != KN_DELETE:
-        return True
+        return 1
     if op.flags & KN_SUPERSEDED:
-        return False
+        return 0
+    result = tree_get(&core.pager, &meta.primary if op.kind == KN_PUT else &meta.tombstones, op_key(op), op.key_length, &found)
+    if result <= 0:
+        return result
     if op.kind == KN_PUT:
-        found = tree_get(&core.pager, &meta.primary, op_key(op), op.key_length)
-        if found == NULL:
-            return False
         memcpy(&place, found, sizeof(kn_locator))
         return place.segno == segno and place.offset == offset
-    found = tree_get(&core.pager, &meta.tombstones, op_key(op), op.key_length)
-    if found == NULL:
-        return False
     memcpy(&stone, found, sizeof(kn_tombstone))
     return stone.segno == segno and stone.offset == offset and not (oldest and stone.version < forget_before)
 
@@ -177,6 +178,7 @@ cdef int _copy_frame(Core* core, const kn_meta* meta, uint32_t segno, uint32_t o
     cdef size_t start = gathered.used, size
     cdef const kn_op* op
     cdef kn_frame* copy
+    cdef int survives
     if kn_crc32c(own_salt, &frame.seq, frame.length - 8) != frame.crc:
         return -EIO
     if _make_room(gathered, frame.length + 8) < 0:
@@ -185,7 +187,10 @@ cdef int _copy_frame(Core* core, const kn_meta* meta, uint32_t segno, uint32_t o
     gathered.used += sizeof(kn_frame)
     for index in range(frame.operations):
         op = op_at(&core.log, segno, at)
-        if _survives(core, meta, op, segno, at, oldest, forget_before):
+        survives = _survives(core, meta, op, segno, at, oldest, forget_before)
+        if survives < 0:
+            return survives
+        if survives:
             memcpy(gathered.at + gathered.used, op, op_length(op))
             gathered.used += op_length(op)
             kept += 1
@@ -280,9 +285,9 @@ cdef int _adopt_op(Core* core, Txn* txn, const kn_op* op, uint32_t segno, uint32
     cdef bint put = op.kind == KN_PUT
     if op.kind != KN_PUT and op.kind != KN_DELETE:
         return 0
-    found = tree_get(&core.pager, &txn.meta.primary if put else &txn.meta.tombstones, op_key(op), op.key_length)
-    if found == NULL:
-        return 0
+    result = tree_get(&core.pager, &txn.meta.primary if put else &txn.meta.tombstones, op_key(op), op.key_length, &found)
+    if result <= 0:
+        return result
     if put:
         memcpy(&place, found, sizeof(kn_locator))
     else:
@@ -309,9 +314,9 @@ cdef int _forget_tombstone(Core* core, Txn* txn, const kn_op* op, uint32_t segno
     cdef int result
     if op.kind != KN_DELETE:
         return 0
-    found = tree_get(&core.pager, &txn.meta.tombstones, op_key(op), op.key_length)
-    if found == NULL:
-        return 0
+    result = tree_get(&core.pager, &txn.meta.tombstones, op_key(op), op.key_length, &found)
+    if result <= 0:
+        return result
     memcpy(&stone, found, sizeof(kn_tombstone))
     if stone.segno != segno or stone.offset != offset:
         return 0

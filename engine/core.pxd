@@ -53,5 +53,5 @@ cdef inline const uint8_t* op_body(const kn_op* op) noexcept nogil:
 
 cdef bint op_is_sound(const kn_op* op, uint64_t room) noexcept nogil
 cdef const kn_op* locate(Core* core, uint32_t segno, uint32_t offset) noexcept nogil
-cdef bint attribute_tree(Core* core, const kn_meta* meta, uint32_t attribute, kn_tree* tree) noexcept nogil
+cdef int attribute_tree(Core* core, const kn_meta* meta, uint32_t attribute, kn_tree* tree) noexcept nogil
 cdef void core_close(Core* core) noexcept nogil

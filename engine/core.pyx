@@ -28,14 +28,17 @@ cdef const kn_op* locate(Core* core, uint32_t segno, uint32_t offset) noexcept n
     return op if op_is_sound(op, core.log.size[segno] - offset) else NULL
 
 
-cdef bint attribute_tree(Core* core, const kn_meta* meta, uint32_t attribute, kn_tree* tree) noexcept nogil:
-    """The index of this attribute in a published state; False when the attribute is not indexed."""
+cdef int attribute_tree(Core* core, const kn_meta* meta, uint32_t attribute, kn_tree* tree) noexcept nogil:
+    """1 with the index of this attribute in a published state, 0 when the attribute is not indexed, or a negative errno."""
     cdef uint8_t key[4]
+    cdef const uint8_t* found
     big32(key, attribute)
-    cdef const uint8_t* found = tree_get(&core.pager, &meta.directory, key, 4)
-    if found == NULL:
+    cdef int result = tree_get(&core.pager, &meta.directory, key, 4, &found)
+    if result < 0:
+        return result
+    if result == 0:
         memset(tree, 0, sizeof(kn_tree))
-        return True
+        return 1
     memcpy(tree, found, sizeof(kn_tree))
     return tree.value_size != KN_NOT_INDEXED
 

@@ -12,7 +12,8 @@ cdef struct Cursor:
     int height
     uint32_t pgno[MAX_HEIGHT]
     int index[MAX_HEIGHT]
-    bint valid
+    bint valid                  # stands on an entry
+    int error                   # -EUCLEAN when it has become invalid at a damaged page
 
 
 cdef void cursor_seek(Cursor* cursor, Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length) noexcept nogil

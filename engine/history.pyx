@@ -149,6 +149,8 @@ cdef class History:
             found.append(Image(origin, name, epoch, self._change(op, False)))
             max_bytes -= op_length(op)
             cursor_next(&cursor)
+        if cursor.error < 0:
+            self.store.fail(cursor.error)
         return None
 
     cdef const kn_op* _image_op(self, const uint8_t* value, bint live) except NULL:
@@ -309,4 +311,6 @@ cdef class History:
                 break
             found.append((key[1] << 8 | key[2], <bytes>key[3:length]))
             cursor_next(&cursor)
+        if cursor.error < 0:
+            self.store.fail(cursor.error)
         return found

@@ -10,6 +10,7 @@ cdef extern from "<pthread.h>" nogil:
 cdef extern from "layout.h" nogil:
     enum:
         KN_FORMAT
+        KN_INDEX_FORMAT
         KN_PAGE_SIZE
         KN_FIRST_PAGE
         KN_SEGMENT_HEADER
@@ -37,12 +38,11 @@ cdef extern from "layout.h" nogil:
 
     ctypedef struct kn_meta:
         uint64_t txn, seq, version, local_seq, names_generation
-        uint32_t local_epoch
-        uint32_t segno, log_end, next_pgno, next_attribute, next_user, next_origin
+        uint32_t local_epoch, segno, log_end, next_pgno, next_attribute, next_user, next_origin, spill
         kn_tree primary, tombstones, names, directory
         uint64_t young_head, young_tail, old_head, old_tail
-        uint32_t spill
         uint64_t leaked
+        uint32_t crc
 
     ctypedef struct kn_locator:
         uint32_t segno, offset, length
@@ -113,6 +113,10 @@ cdef extern from "layout.h" nogil:
         uint32_t sync_word, checkpoint_page, index_failed
         uint64_t appended, checkpoint_appended, log_bytes
         uint32_t next_segno, removals
+        uint64_t sealed
+        uint32_t damaged
+        uint64_t index_inode
+        uint32_t crc
         kn_reader readers[1024]
         kn_free_page young[16384]
         kn_free_page old[16384]
@@ -130,9 +134,11 @@ cdef extern from "atomics.h" nogil:
     void* kn_load_pointer(void** at)
     void kn_store_pointer(void** at, void* value)
     uint64_t kn_add64(uint64_t* at, uint64_t value)
+    void kn_or64(uint64_t* at, uint64_t bits)
     uint32_t kn_add32(uint32_t* at, uint32_t value)
     void kn_fence()
     int kn_swap_pointer(void** at, void* expected, void* value)
+    void kn_raise32(uint32_t* at, uint32_t value)
     int kn_swap32(uint32_t* at, uint32_t expected, uint32_t value)
     void kn_futex_wait(uint32_t* word, uint32_t seen, int milliseconds)
     void kn_futex_wake(uint32_t* word)

@@ -119,6 +119,8 @@ cdef inline int branch_index(kn_page* page, const uint8_t* key, int key_length) 
     return low - 1
 
 
+cdef uint32_t page_checksum(const kn_page* page) noexcept nogil
+cdef bint page_is_sound(kn_page* page, uint64_t pages) noexcept nogil
 cdef uint64_t entries_of(kn_page* page) noexcept nogil
 cdef void format_page(kn_page* page, int level, int value_size) noexcept nogil
 cdef void compact_page(kn_page* page) noexcept nogil

@@ -1,11 +1,35 @@
-"""Changing the cells of a page. The small and hot parts are inline in page.pxd.
+"""Judging pages and changing their cells. The small and hot parts are inline in page.pxd.
 
 A page is changed only by the transaction that made it; here nobody asks.
 """
 
-from engine.layout cimport KN_PAGE_SIZE, kn_page
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from engine.layout cimport KN_FIRST_PAGE, KN_PAGE_SIZE, kn_crc32c, kn_page
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove
+
+
+cdef uint32_t page_checksum(const kn_page* page) noexcept nogil:
+    """Of everything but the checksum itself; never 0, which says that a page has none."""
+    cdef size_t before = <size_t>(<const char*>&page.crc - <const char*>page)
+    cdef uint32_t crc = kn_crc32c(kn_crc32c(0, page, before), &page.crc + 1, KN_PAGE_SIZE - before - sizeof(uint32_t))
+    return crc if crc != 0 else 1
+
+
+cdef bint page_is_sound(kn_page* page, uint64_t pages) noexcept nogil:
+    """Whether it can be read without leaving it: its cells lie inside it, its children in the first `pages` of the file."""
+    cdef int index, at, head = LEAF_HEAD if page.level == 0 else BRANCH_HEAD
+    cdef uint32_t child
+    if page.count == 0 or page.lower != HEADER + 2 * page.count or page.lower > page.upper or page.upper > KN_PAGE_SIZE:
+        return False
+    for index in range(page.count):
+        at = slots_of(page)[index]
+        if at < page.upper or at + head > KN_PAGE_SIZE or at + cell_size(page, cell_at(page, index)) > KN_PAGE_SIZE:
+            return False
+        if page.level > 0:
+            child = child_of(cell_at(page, index))
+            if child < KN_FIRST_PAGE or child >= pages:
+                return False
+    return True
 
 
 cdef uint64_t entries_of(kn_page* page) noexcept nogil:

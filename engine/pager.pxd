@@ -14,6 +14,9 @@ cdef enum:
 cdef struct Pager:
     int fd
     uint8_t** chunks            # mapped on first use, never unmapped while the table is open
+    uint64_t** examined         # for each chunk a bit per page: found sound, or made, by this process
+    uint32_t mapped             # chunks
+    uint64_t sealed             # pages of states up to this one had checksums when the table was opened
     kn_shared* shared
 
 
@@ -33,6 +36,15 @@ cdef inline kn_page* page_at(Pager* pager, uint32_t pgno) noexcept nogil:
     return <kn_page*>(pager.chunks[pgno >> CHUNK_BITS] + (<uint64_t>(pgno & (CHUNK_PAGES - 1)) << 12))
 
 
+cdef inline kn_page* read_page(Pager* pager, uint32_t pgno, int level, uint64_t txn) noexcept nogil:
+    """The page, or NULL when it is damaged. `level` and `txn` are what whoever names it knows: on which level it must be,
+    and that it was made not later than that."""
+    if pager.examined[pgno >> CHUNK_BITS][(pgno & (CHUNK_PAGES - 1)) >> 6] >> (pgno & 63) & 1:
+        return page_at(pager, pgno)
+    return examine_page(pager, pgno, level, txn)
+
+
+cdef kn_page* examine_page(Pager* pager, uint32_t pgno, int level, uint64_t txn) noexcept nogil
 cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil
 cdef void pager_close(Pager* pager) noexcept nogil
 cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil

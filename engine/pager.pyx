@@ -8,13 +8,19 @@ reader and F <= visible) and no checkpoint that recovery may start from holds it
 wait in two rings in shared memory, `young` for pages made after the last checkpoint, which are soon free again and still in
 the cache, `old` for the others. Ring positions are part of the published state: a writer that dies has taken nothing out.
 What the rings have no room for, after a large transaction or while a reader is slow, is kept in a chain of pages.
+
+Damage. Pages get their checksums when a state is sealed (checkpoint.pyx), not when they are made. A process examines every
+page at its first touch: its checksum, that it is where and on the level that it should be and not made later than what
+points to it, and that it can be read without leaving it. Pages made after the process has opened the table need no
+checksum yet. A damaged page is noted in shared memory; whoever meets it gets -EUCLEAN, and the index is made anew.
 """
 
 from engine.layout cimport (
-    KN_PAGE_SIZE, KN_RING, KN_SPILL, kn_free_page, kn_load64, kn_load_pointer, kn_meta, kn_page, kn_shared, kn_spill, kn_store64,
-    kn_swap_pointer,
+    KN_PAGE_SIZE, KN_RING, KN_SPILL, kn_free_page, kn_load32, kn_load64, kn_load_pointer, kn_meta, kn_or64, kn_page, kn_raise32,
+    kn_shared, kn_spill, kn_store32, kn_store64, kn_swap_pointer,
 )
-from engine.posix cimport ENOMEM, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, errno, mmap, munmap
+from engine.page cimport page_checksum, page_is_sound
+from engine.posix cimport EFBIG, ENOMEM, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, errno, mmap, munmap
 from engine.shared cimport oldest_reader
 from engine.vfs cimport AT_GROW, allocate, failpoint, punch
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -30,20 +36,22 @@ cdef enum:
 cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil:
     pager.fd = fd
     pager.shared = shared
+    pager.mapped = 0
+    pager.sealed = kn_load64(&shared.sealed)
     pager.chunks = <uint8_t**>calloc(CHUNKS, sizeof(uint8_t*))
-    return 0 if pager.chunks != NULL else -ENOMEM
+    pager.examined = <uint64_t**>calloc(CHUNKS, sizeof(uint64_t*))
+    return 0 if pager.chunks != NULL and pager.examined != NULL else -ENOMEM
 
 
 cdef void pager_close(Pager* pager) noexcept nogil:
     cdef int index
-    if pager.chunks == NULL:
-        return
-    for index in range(CHUNKS):
-        if pager.chunks[index] == NULL:
-            break
-        munmap(pager.chunks[index], <size_t>CHUNK_PAGES * KN_PAGE_SIZE)
+    if pager.chunks != NULL and pager.examined != NULL:
+        for index in range(pager.mapped):
+            munmap(pager.chunks[index], <size_t>CHUNK_PAGES * KN_PAGE_SIZE)
+            free(pager.examined[index])
     free(pager.chunks)
-    pager.chunks = NULL
+    free(pager.examined)
+    pager.chunks, pager.examined, pager.mapped = NULL, NULL, 0
 
 
 cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil:
@@ -53,16 +61,45 @@ cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil:
     cdef int last = <int>((next_pgno - 1) >> CHUNK_BITS)
     cdef int chunk = last
     cdef void* address
+    cdef void* bits
+    if last >= CHUNKS:
+        return -EFBIG
     while chunk >= 0 and kn_load_pointer(<void**>&pager.chunks[chunk]) == NULL:
         chunk -= 1
     for chunk in range(chunk + 1, last + 1):
+        bits = calloc(CHUNK_PAGES // 64, sizeof(uint64_t))
+        if bits == NULL:
+            return -ENOMEM
+        if not kn_swap_pointer(<void**>&pager.examined[chunk], NULL, bits):
+            free(bits)
         address = mmap(NULL, <size_t>CHUNK_PAGES * KN_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, pager.fd,
                        <long>chunk * CHUNK_PAGES * KN_PAGE_SIZE)
         if address == MAP_FAILED:
             return -errno
         if not kn_swap_pointer(<void**>&pager.chunks[chunk], NULL, address):
             munmap(address, <size_t>CHUNK_PAGES * KN_PAGE_SIZE)
+        kn_raise32(&pager.mapped, <uint32_t>chunk + 1)
     return 0
+
+
+cdef inline void _note_examined(Pager* pager, uint32_t pgno) noexcept nogil:
+    kn_or64(&pager.examined[pgno >> CHUNK_BITS][(pgno & (CHUNK_PAGES - 1)) >> 6], <uint64_t>1 << (pgno & 63))
+
+
+cdef kn_page* examine_page(Pager* pager, uint32_t pgno, int level, uint64_t txn) noexcept nogil:
+    """What read_page does at the first touch. A checksum that is there must hold, also in a page that needs none yet: so
+    a page cannot get out of it by a later transaction number."""
+    cdef kn_page* page = page_at(pager, pgno)
+    cdef uint32_t crc = kn_load32(&page.crc)
+    cdef uint64_t pages = kn_load64(&pager.shared.index_pages)
+    cdef uint64_t mapped = <uint64_t>kn_load32(&pager.mapped) * CHUNK_PAGES
+    if (page.pgno == pgno and page.level == level and page.txn <= txn
+            and (crc == page_checksum(page) if crc != 0 else page.txn > pager.sealed)
+            and page_is_sound(page, pages if pages < mapped else mapped)):
+        _note_examined(pager, pgno)
+        return page
+    kn_store32(&pager.shared.damaged, pgno)
+    return NULL
 
 
 cdef int pager_grow(Pager* pager, uint64_t pages) noexcept nogil:
@@ -143,6 +180,13 @@ cdef void _write_spill(Txn* txn) noexcept nogil:
         txn.meta.spill = chained.page.pgno
 
 
+cdef bint _spill_is_sound(Pager* pager, const kn_spill* chained) noexcept nogil:
+    """Else what it holds is lost, until the index is made anew."""
+    if chained.page.crc == 0:
+        return chained.page.txn > pager.sealed and chained.count <= KN_SPILL
+    return chained.page.crc == page_checksum(&chained.page)
+
+
 cdef void _refill(Txn* txn) noexcept nogil:
     """Takes the top page of the chain back into the ring for old pages, when there is room."""
     cdef kn_meta* published = &txn.pager.shared.head.slot[txn.pager.shared.head.generation & 1]
@@ -152,6 +196,10 @@ cdef void _refill(Txn* txn) noexcept nogil:
         return
     chained = <kn_spill*>page_at(txn.pager, txn.meta.spill)
     if chained.page.txn == txn.id:
+        return
+    if not _spill_is_sound(txn.pager, chained):
+        kn_store32(&txn.pager.shared.damaged, txn.meta.spill)
+        txn.meta.spill = 0
         return
     for index in range(chained.count):
         _push_old(txn, &chained.entry[index])
@@ -222,6 +270,7 @@ cdef kn_page* new_page(Txn* txn, int* error) noexcept nogil:
     page.pgno = pgno
     page.txn = txn.id
     page.crc = 0
+    _note_examined(txn.pager, pgno)
     return page
 
 

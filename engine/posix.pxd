@@ -17,6 +17,11 @@ cdef extern from "<fcntl.h>" nogil:
     int posix_fallocate(int fd, off_t offset, off_t length)
 
 
+cdef extern from "<sys/file.h>" nogil:
+    int LOCK_UN
+    int flock(int fd, int operation)
+
+
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
     ssize_t pwrite(int fd, const void* data, size_t size, off_t offset)
@@ -66,7 +71,7 @@ cdef extern from "<time.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    int EDQUOT, EINTR, EIO, ENOENT, ENOMEM, ENOSPC, EOWNERDEAD, EROFS, ETIMEDOUT
+    int EDQUOT, EFBIG, EINTR, EIO, ENOENT, ENOMEM, ENOSPC, EOWNERDEAD, EROFS, ETIMEDOUT, EUCLEAN
 
 
 cdef extern from "<pthread.h>" nogil:

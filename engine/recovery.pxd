@@ -1,8 +1,7 @@
 """Bringing a table's trees to the end of its log."""
 
-from libc.stdint cimport uint64_t
-
 from engine.core cimport Core
+from engine.shared cimport Coordination
 
 
-cdef int recover(Core* core, int index_fd, str directory, uint64_t last) except -1
+cdef int recover(Core* core, int index_fd, str directory, Coordination shared) except -1

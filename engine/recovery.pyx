@@ -18,7 +18,7 @@ from engine.layout cimport (
 from engine.log cimport is_compacted, log_blot, log_sync, op_at, segment_header
 from engine.posix cimport EIO
 from engine.segments cimport list_segments
-from engine.shared cimport publish
+from engine.shared cimport Coordination, publish
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -151,6 +151,14 @@ cdef int _replay(Core* core, kn_meta* meta, uint64_t last, Replayed* segments, i
     return result
 
 
+cdef int _last_of(const Replayed* segments, int count) noexcept nogil:
+    """Index of the last segment of the log; 0 when none belongs to it."""
+    cdef int index = count - 1
+    while index > 0 and not segments[index].belongs:
+        index -= 1
+    return index if index > 0 else 0
+
+
 cdef int _settle(Core* core, const Replayed* segments, int count) noexcept nogil:
     """Puts what was replayed on disk, because a kill may have left it unsynced and it is about to be seen; and takes away
     the head of a torn frame behind it, which readers of the log could take for one."""
@@ -163,8 +171,8 @@ cdef int _settle(Core* core, const Replayed* segments, int count) noexcept nogil
     return result
 
 
-cdef int recover(Core* core, int index_fd, str directory, uint64_t last) except -1:
-    """Publishes the state at the end of the log, or after transaction `last` if that comes first, as head and visible. Corrupt
+cdef int recover(Core* core, int index_fd, str directory, Coordination shared) except -1:
+    """Publishes the state at the end of the log, or of what the disk of a poisoned table has kept, as head and visible. Corrupt
     names the frame that is damaged.
 
     What goes wrong from a checkpoint on may be the index's fault, or that of an operation before the checkpoint, which only a
@@ -173,17 +181,18 @@ cdef int recover(Core* core, int index_fd, str directory, uint64_t last) except 
     segments = list_segments(&core.log, directory)
     core.shared.next_segno = max((segment.segno for segment in segments), default=0) + 1
     core.shared.log_bytes = sum(segment.size for segment in segments)
-    if _start_from_checkpoint(core, index_fd, &meta):
+    if not shared.index_is_damaged and _start_from_checkpoint(core, index_fd, &meta):
         try:
-            return _recover_from(core, directory, segments, &meta, last)
+            return _recover_from(core, directory, segments, &meta, shared)
         except Corrupt:
             pass    # told again, with its place, if it is in the log
     _start_from_nothing(core, index_fd, &meta)
-    return _recover_from(core, directory, segments, &meta, last)
+    return _recover_from(core, directory, segments, &meta, shared)
 
 
-cdef int _recover_from(Core* core, str directory, list segments, kn_meta* meta, uint64_t last) except -1:
+cdef int _recover_from(Core* core, str directory, list segments, kn_meta* meta, Coordination shared) except -1:
     cdef int result, count, index = 0
+    cdef uint64_t last = shared.last_kept
     chosen = _to_replay(segments, meta.segno)
     count = <int>len(chosen)
     cdef Replayed* replayed = <Replayed*>calloc(count + 1, sizeof(Replayed))
@@ -194,8 +203,14 @@ cdef int _recover_from(Core* core, str directory, list segments, kn_meta* meta, 
             replayed[index].segno = segment.segno
         with nogil:
             result = _replay(core, meta, last, replayed, count, &index)
+            if result == 0 and meta.seq < shared.promised:
+                index, result = _last_of(replayed, count), -EIO
             if result == 0:
                 result = _settle(core, replayed, count)
+        if result == -errno_codes.EUCLEAN:
+            raise Corrupt(f"{directory}: page {core.shared.damaged} of index.kbt is damaged")
+        if result == -errno_codes.EIO and count == 0:
+            raise Corrupt(f"{directory}: the log is missing")
         if result == -errno_codes.EIO:
             raise Corrupt(f"{directory}: the frame at byte {replayed[index].end} of segment {replayed[index].segno:06}.log is damaged")
         if result < 0:
@@ -235,7 +250,7 @@ cdef bint _start_from_checkpoint(Core* core, int index_fd, kn_meta* meta) except
     if not read_checkpoint(core, index_fd, meta):
         return False
     core.shared.index_pages = os.fstat(index_fd).st_size // KN_PAGE_SIZE
-    core.shared.checkpoint = meta.txn
+    core.shared.checkpoint = core.shared.sealed = core.pager.sealed = meta.txn
     if meta.next_pgno <= core.shared.index_pages:
         with nogil:
             result = release_unreachable(core, meta)
@@ -249,10 +264,12 @@ cdef bint _start_from_checkpoint(Core* core, int index_fd, kn_meta* meta) except
 cdef int _start_from_nothing(Core* core, int index_fd, kn_meta* meta) except -1:
     """The state before the first transaction, in an empty index."""
     pager_close(&core.pager)
+    core.shared.sealed = 0
     if pager_open(&core.pager, index_fd, core.shared) < 0:
         raise MemoryError
     os.ftruncate(index_fd, 0)
     core.shared.index_pages = core.shared.checkpoint = 0
+    core.shared.damaged = 0
     memset(meta, 0, sizeof(kn_meta))
     publish(&core.shared.head, meta)
     meta.next_pgno, meta.next_attribute, meta.next_user, meta.next_origin = KN_FIRST_PAGE, FIRST_ATTRIBUTE, 1, 1

@@ -26,6 +26,8 @@ cdef class Coordination:
     cdef uint32_t pid
     cdef uint64_t started
     cdef readonly uint64_t last_kept    # last transaction that the disk of a poisoned table has kept; else KN_IDLE
+    cdef readonly uint64_t promised     # the log of a table that was not closed must reach so far
+    cdef readonly bint index_is_damaged
     cdef uint16_t free_slots[1024]      # of those that are this object's, the ones that nobody uses, the last given back on top
     cdef int free_count
     cdef readonly int taken             # slots in use here now
@@ -33,4 +35,7 @@ cdef class Coordination:
     cdef uint32_t take_slot(self) except? 0xFFFFFFFF
     cdef void give_slot(self, uint32_t slot) noexcept
     cdef int _map(self) except -1
+    cdef bint is_last(self) except -1
+    cdef void mark_closed(self) noexcept
+    cdef void _release_slots(self) noexcept
     cdef void _let_go(self) noexcept

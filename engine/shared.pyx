@@ -15,9 +15,14 @@ Locks. A process that dies with a mutex leaves it to the next locker (EOWNERDEAD
 one did lies past `head` and is not reachable from it.
 
 Opening. Each process holds a shared flock on the file for as long as it has the table open. Whoever gets it exclusively is
-alone, and only he may throw the contents away: when they are of another life, and when a failed fdatasync has poisoned the
-table, because then the kernel may show bytes that the disk does not have (`last_kept`). Opens of one table are serialised
-by a flock on its directory (store.pyx).
+alone, and only he may throw the contents away. Opens and closes of one table are serialised by a flock on its directory
+(store.pyx). Whoever opens alone goes on with what is there only if the last process has closed the table: then every page
+of the index has its checksum (checkpoint.pyx), and so has this file. What processes leave that died may be anything, and
+they may have written anywhere into what they had mapped; then the table is recovered, as it is after a reboot. Of what the
+dead left only this is heeded:
+  - a failed fdatasync has poisoned the table: the kernel may show bytes that the disk does not have (`last_kept`);
+  - a page of the index was found damaged (`index_is_damaged`);
+  - how many transactions there were (`promised`), if the checksum of that state holds.
 """
 
 import errno as errno_codes
@@ -26,12 +31,12 @@ import os
 from pathlib import Path
 
 from engine.layout cimport (
-    KN_FORMAT, KN_IDLE, KN_READERS, kn_fence, kn_load32, kn_load64, kn_meta, kn_published, kn_reader, kn_shared, kn_store32,
+    KN_IDLE, KN_INDEX_FORMAT, KN_PAGE_SIZE, KN_READERS, kn_crc32c, kn_fence, kn_load32, kn_load64, kn_meta, kn_published, kn_reader, kn_shared, kn_store32,
     kn_store64, kn_swap32, pthread_mutex_t,
 )
 from engine.posix cimport (
-    CLOCK_REALTIME, EOWNERDEAD, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, PTHREAD_MUTEX_ROBUST,
-    PTHREAD_PROCESS_SHARED, clock_gettime, close, errno, getpid, mmap, munmap, pthread_mutex_consistent, pthread_mutex_init,
+    CLOCK_REALTIME, EOWNERDEAD, LOCK_UN, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, PTHREAD_MUTEX_ROBUST,
+    PTHREAD_PROCESS_SHARED, clock_gettime, errno, flock, getpid, mmap, munmap, pthread_mutex_consistent, pthread_mutex_init,
     pthread_mutex_timedlock, pthread_mutex_trylock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
     pthread_mutexattr_setpshared, pthread_mutexattr_setrobust, pthread_mutexattr_t, timespec,
 )
@@ -75,10 +80,29 @@ cdef void unlock(pthread_mutex_t* mutex) noexcept nogil:
     pthread_mutex_unlock(mutex)
 
 
+cdef uint32_t _meta_checksum(const kn_meta* meta) noexcept nogil:
+    return kn_crc32c(0, meta, <size_t>(<const char*>&meta.crc - <const char*>meta))
+
+
+cdef uint64_t _seq_of(const kn_published* published) noexcept nogil:
+    """The last transaction of what a dead process has left as the current state; 0 when it is not sound."""
+    cdef const kn_meta* meta = &published.slot[published.generation & 1]
+    return meta.seq if _meta_checksum(meta) == meta.crc else 0
+
+
+cdef uint32_t _checksum(const kn_shared* at) noexcept nogil:
+    """Of everything but the checksum itself; never 0, which says that there is none."""
+    cdef size_t before = <size_t>(<const char*>&at.crc - <const char*>at)
+    cdef uint32_t crc = kn_crc32c(kn_crc32c(0, at, before), &at.crc + 1, sizeof(kn_shared) - before - sizeof(uint32_t))
+    return crc if crc != 0 else 1
+
+
 cdef void write_slot(kn_published* published, const kn_meta* meta) noexcept nogil:
     """The first half of a publication. The fence keeps it behind the one before: somebody may still copy that slot."""
+    cdef kn_meta* slot = &published.slot[(published.generation + 1) & 1]
     kn_fence()
-    memcpy(&published.slot[(published.generation + 1) & 1], meta, sizeof(kn_meta))
+    memcpy(slot, meta, sizeof(kn_meta))
+    slot.crc = _meta_checksum(slot)
 
 
 cdef void turn_slot(kn_published* published) noexcept nogil:
@@ -188,7 +212,7 @@ cdef class Coordination:
     """The mapped coordination file. `fresh` tells that its contents were thrown away: the caller must recover the table,
     fill in `head` and `visible`, and call `ready`. The caller holds the directory's flock until then."""
 
-    def __cinit__(self, path: str) -> None:
+    def __cinit__(self, path: str, index_fd: int) -> None:
         self.fd = -1
         self.at = NULL
         self.free_count = 0
@@ -200,18 +224,18 @@ cdef class Coordination:
         alone = self._lock_file()
         if os.fstat(self.fd).st_size == sizeof(kn_shared):
             self._map()
+        index = os.fstat(index_fd)
         self.fresh = self.at == NULL or not self._is_current()
-        if self.fresh and not alone:
-            raise RootError(f"{path} is in use by a process of another container or of another version")
         if not alone:
+            if self.fresh or self.at.index_inode != index.st_ino:
+                raise RootError(f"{path} is in use by a process of another container or of another version")
             return
-        if not self.fresh and self.at.poisoned:
-            self.last_kept = self.at.visible.slot[self.at.visible.generation & 1].seq
-            self.fresh = True
+        if not self.fresh:
+            self.fresh = not self._was_closed(index)
         if self.fresh:
-            self._initialize()
-        else:
-            self._forget_the_dead()
+            self._initialize(index.st_ino)
+        self._forget_the_dead()
+        self.at.crc = 0
 
     def __dealloc__(self) -> None:
         self._let_go()
@@ -239,12 +263,24 @@ cdef class Coordination:
         status = os.fstat(self.fd)
         boot = _boot()
         return (
-            memcmp(at.magic, MAGIC, 8) == 0 and at.format == KN_FORMAT and kn_load32(&at.ready) == 1
+            memcmp(at.magic, MAGIC, 8) == 0 and at.format == KN_INDEX_FORMAT and kn_load32(&at.ready) == 1
             and memcmp(at.boot, <char*>boot, 16) == 0 and at.device == status.st_dev and at.inode == status.st_ino
             and at.pid_namespace == _pid_namespace()
         )
 
-    def _initialize(self) -> None:
+    def _was_closed(self, index: os.stat_result) -> bool:
+        """Whether the last process has closed the table and all is as it was then; else learns what the dead have left."""
+        cdef kn_shared* at = self.at
+        if (at.crc != 0 and at.crc == _checksum(at) and at.index_inode == index.st_ino
+                and at.index_pages * KN_PAGE_SIZE <= <uint64_t>index.st_size):
+            return True
+        self.index_is_damaged = at.damaged != 0
+        self.promised = _seq_of(&at.visible if at.poisoned else &at.head)
+        if at.poisoned and self.promised != 0:
+            self.last_kept = self.promised
+        return False
+
+    def _initialize(self, index_inode: int) -> None:
         """Its blocks are allocated now, because a store into a hole on a full disk is a SIGBUS."""
         cdef kn_shared* at
         if self.at == NULL:
@@ -257,8 +293,8 @@ cdef class Coordination:
         boot = _boot()
         memcpy(at.magic, MAGIC, 8)
         memcpy(at.boot, <char*>boot, 16)
-        at.format, at.device, at.inode, at.pid_namespace = KN_FORMAT, status.st_dev, status.st_ino, _pid_namespace()
-        self._forget_the_dead()
+        at.format, at.device, at.inode, at.pid_namespace = KN_INDEX_FORMAT, status.st_dev, status.st_ino, _pid_namespace()
+        at.index_inode = index_inode
 
     def _forget_the_dead(self) -> None:
         """Alone: nobody can hold a lock or a slot."""
@@ -273,6 +309,15 @@ cdef class Coordination:
         """The table is recovered and both states are published; others may attach."""
         kn_store32(&self.at.ready, 1)
         self.fresh = False
+
+    cdef bint is_last(self) except -1:
+        """At the end, under the directory's flock: whether nobody else has the table open. Nobody can before `close`."""
+        self._release_slots()
+        return self._lock_file()
+
+    cdef void mark_closed(self) noexcept:
+        """The last one leaves, and all pages of the index have their checksums."""
+        self.at.crc = _checksum(self.at)
 
     def share(self) -> None:
         """Opening has ended: others may open too."""
@@ -341,20 +386,23 @@ cdef class Coordination:
     def close(self) -> None:
         self._let_go()
 
-    cdef void _let_go(self) noexcept:
+    cdef void _release_slots(self) noexcept:
         cdef uint32_t index
+        for index in range(KN_READERS):
+            if self.owned[index]:
+                release_slot(self.at, index)
+                self.owned[index] = 0
+
+    cdef void _let_go(self) noexcept:
+        """In the child of a fork, slots and the flock are left to the parent."""
+        cdef bint own = <uint32_t>getpid() == self.pid
         if self.at != NULL:
-            for index in range(KN_READERS if <uint32_t>getpid() == self.pid else 0):  # a fork's slots are its parent's
-                if self.owned[index]:
-                    release_slot(self.at, index)
+            if own:
+                self._release_slots()
             munmap(self.at, sizeof(kn_shared))
             self.at = NULL
         if self.fd >= 0:
-            close(self.fd)
-            self.fd = -1
-
-    def __dealloc__(self) -> None:
-        if self.at != NULL:
-            munmap(self.at, sizeof(kn_shared))
-        if self.fd >= 0:
+            if own:
+                flock(self.fd, LOCK_UN)     # closing would not do while a forked child has the file open, too
             close_file(self.fd)
+            self.fd = -1

@@ -24,6 +24,7 @@ cdef class StoreView:
     cdef dict find(self, object key, _Columns columns)
     cpdef list get_many(self, keys, columns=*)
     cdef int find_tree(self, str attribute, kn_tree* tree) except -1
+    cdef uint64_t _rank(self, const kn_tree* tree, bytes key) except? 0xFFFFFFFFFFFFFFFF
     cdef int _number(self, str name) except -2
     cdef _Columns _project(self, columns)
     cdef object _key_value(self, const kn_op* op)

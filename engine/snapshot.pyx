@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 cimport cython
 from cpython.list cimport PyList_GET_SIZE
-from engine.btree cimport tree_check, tree_get, tree_rank
+from engine.btree cimport (
+    DAMAGED, OUTSIDE, OUT_OF_ORDER, REACHED_TWICE, WRONG_COUNT, WRONG_TOTAL, tree_check, tree_get, tree_rank,
+)
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_previous, cursor_rank, cursor_seek
 from engine.keys cimport (
     MAX_PRIMARY_KEY, MAX_VALUE_KEY, decode_key, element_key_from_json, json_array_next, key_from_double, key_from_json,
     key_length, put_key,
 )
-from engine.layout cimport kn_locator, kn_meta, kn_op, kn_tree
+from engine.layout cimport kn_load32, kn_locator, kn_meta, kn_op, kn_tree
 from engine.record cimport Field, decode_columns, decode_into, record_count, record_fields
 from engine.store cimport Store
 from engine.core cimport CREATED_TIME, FIRST_ATTRIBUTE, PRIMARY_KEY, UPDATED_TIME, attribute_tree
@@ -32,6 +34,15 @@ UPDATED = "__updatedtime__"
 
 cdef enum:
     UNKNOWN_COLUMN = -1
+
+cdef dict VIOLATIONS = {
+    OUTSIDE: "is not in the file",
+    REACHED_TWICE: "is reached twice",
+    DAMAGED: "is damaged: its checksum, its place or its cells are wrong",
+    OUT_OF_ORDER: "has keys out of order",
+    WRONG_COUNT: "has a wrong count of the entries below it",
+    WRONG_TOTAL: "is the root of more or fewer entries than the index should have",
+}
 
 
 cdef inline const uint8_t* _body(const kn_op* op) noexcept:
@@ -213,8 +224,11 @@ cdef class StoreView:
         """Segment and offset of the operation that holds the record of an encoded primary key; (0, 0) when there is none."""
         cdef kn_locator place
         cdef const uint8_t* found
+        cdef int result
         self.need_open()
-        found = tree_get(&self.store.core.pager, &self.meta.primary, <const uint8_t*>(<char*>key), <int>len(key))
+        result = tree_get(&self.store.core.pager, &self.meta.primary, <const uint8_t*>(<char*>key), <int>len(key), &found)
+        if result < 0:
+            self.store.fail(result)
         if found == NULL:
             return 0, 0
         memcpy(&place, found, sizeof(kn_locator))
@@ -231,21 +245,30 @@ cdef class StoreView:
         if number == UNKNOWN_COLUMN:
             tree.root, tree.height, tree.value_size, tree.entries = 0, 0, 0, 0
             return 0
-        if not attribute_tree(&self.store.core, &self.meta, <uint32_t>number, tree):
+        cdef int indexed = attribute_tree(&self.store.core, &self.meta, <uint32_t>number, tree)
+        if indexed < 0:
+            self.store.fail(indexed)
+        if not indexed:
             raise InvalidSearch(f"{attribute} has no index")
         return 0
 
+    cdef uint64_t _rank(self, const kn_tree* tree, bytes key) except? 0xFFFFFFFFFFFFFFFF:
+        """How many entries lie below `key`."""
+        cdef uint64_t rank
+        cdef int result = tree_rank(&self.store.core.pager, tree, <const uint8_t*>(<char*>key), <int>len(key), &rank)
+        if result < 0:
+            self.store.fail(result)
+        return rank
+
     cdef _Scan _start(self, str attribute, bounds, bint reverse, long long offset, limit):
         cdef _Scan scan = _Scan()
-        cdef bytes low = bounds.low
-        cdef bytes high = bounds.high
         cdef uint64_t first, end
         self.need_open()
         scan.view = self
         scan.primary = self.find_tree(attribute, &scan.tree)
         scan.reverse = reverse
-        first = tree_rank(&self.store.core.pager, &scan.tree, <const uint8_t*>(<char*>low), <int>len(low))
-        end = tree_rank(&self.store.core.pager, &scan.tree, <const uint8_t*>(<char*>high), <int>len(high))
+        first = self._rank(&scan.tree, bounds.low)
+        end = self._rank(&scan.tree, bounds.high)
         scan.left = end - first if end > first else 0
         if offset >= <long long>scan.left:
             scan.left = 0
@@ -300,14 +323,14 @@ cdef class StoreView:
         if scan.left == 0:
             return
         total = scan.left
-        first = tree_rank(&self.store.core.pager, &scan.tree, <const uint8_t*>(<char*>(<bytes>bounds.low)), <int>len(bounds.low))
+        first = self._rank(&scan.tree, bounds.low)
         rank = 0
         while rank < total:
             self.need_open()
             scan.place(first + rank, 1)
             scan.step()
             upper = bytes(scan.at[:scan.length if scan.primary else scan.value_length]) + b"\x41"
-            group = tree_rank(&self.store.core.pager, &scan.tree, <const uint8_t*>(<char*>upper), <int>len(upper)) - first - rank
+            group = self._rank(&scan.tree, upper) - first - rank
             value = decode_key(scan.at, scan.length if scan.primary else scan.value_length)
             if value is CUT:
                 yield from self._distinct_cut(attribute, scan, first + rank, group)
@@ -336,10 +359,10 @@ cdef class StoreView:
         if seen == NULL:
             raise MemoryError
         try:
-            self._check_tree("primary", &self.meta.primary, seen)
+            self._check_tree("primary index", &self.meta.primary, seen)
             self._check_tree("tombstones", &self.meta.tombstones, seen)
             self._check_tree("names", &self.meta.names, seen)
-            self._check_tree("directory", &self.meta.directory, seen)
+            self._check_tree("directory of indexes", &self.meta.directory, seen)
             self._check_indexes(seen)
         finally:
             free(seen)
@@ -347,17 +370,22 @@ cdef class StoreView:
     cdef int _check_tree(self, str name, const kn_tree* tree, uint8_t* seen) except -1:
         cdef int result = tree_check(&self.store.core.pager, tree, self.meta.txn, seen, self.meta.next_pgno)
         if result < 0:
-            raise Corrupt(f"{self.store.label}: tree {name} violates rule {-result} of tree_check")
+            page = kn_load32(&self.store.core.shared.damaged)
+            raise Corrupt(f"{self.store.label}: page {page} of index.kbt, of the {name}, {VIOLATIONS[-result]}")
         return 0
 
     cdef int _check_indexes(self, uint8_t* seen) except -1:
         cdef kn_tree tree
         cdef uint32_t number
+        cdef int indexed
         expected = self._expected_entries()
         for number in range(1, self.meta.next_attribute):
-            if not attribute_tree(&self.store.core, &self.meta, number, &tree):
+            indexed = attribute_tree(&self.store.core, &self.meta, number, &tree)
+            if indexed < 0:
+                self.store.fail(indexed)
+            if not indexed:
                 continue
-            self._check_tree(f"of attribute {number}", &tree, seen)
+            self._check_tree(f"index of attribute {number}", &tree, seen)
             if self._all_keys(&tree) != sorted(expected.get(number, ())):
                 raise Corrupt(f"{self.store.label}: the index of attribute {number} differs from the records")
         return 0
@@ -372,6 +400,8 @@ cdef class StoreView:
             key = cursor_key(&cursor, &length)
             keys.append(<bytes>key[:length])
             cursor_next(&cursor)
+        if cursor.error < 0:
+            self.store.fail(cursor.error)
         return keys
 
     cdef dict _expected_entries(self):
@@ -389,6 +419,8 @@ cdef class StoreView:
                 raise Corrupt(f"{self.store.label}: the primary index points to the record of another key")
             self._expect_record(op, <bytes>key[:length], expected)
             cursor_next(&cursor)
+        if cursor.error < 0:
+            self.store.fail(cursor.error)
         return expected
 
     cdef int _expect_record(self, const kn_op* op, bytes key, dict expected) except -1:
@@ -441,6 +473,8 @@ cdef class _Scan:
                 cursor_previous(&self.cursor)
             else:
                 cursor_next(&self.cursor)
+        if not self.cursor.valid and self.cursor.error < 0:
+            self.view.store.fail(self.cursor.error)
         if not self.cursor.valid:
             raise Corrupt(f"{self.view.store.label}: an index ends before its count")
         self.left -= 1

@@ -28,6 +28,7 @@ cdef class Store:
     cdef object awaited         # (segments to unlink, the state that all readers must have reached); see compaction.pyx
     cdef uint32_t segments_mapped       # those there are of the numbers up to this one
     cdef uint32_t removals              # the state of compaction that this is of
+    cdef int fail(self, int code) except -1
     cdef int map_segments(self, uint32_t last) except? -1
     cdef int begin(self, kn_meta* meta, bint at_head, uint32_t* slot) except -1
     cdef int load_names(self, const kn_meta* meta) except -1

@@ -3,9 +3,9 @@
 Reading is in view.pyx, reading the log in history.pyx. What the files hold is told where it is read: c/layout.h, btree.pyx,
 log.pyx, transaction.pyx, shared.pyx.
 
-Opening. A flock on the table's directory lets one process at a time open the table. If the coordination file is of this
-kernel and this place it is simply attached to: the index pages of the last life are as they were, whatever died. Else the
-trees are made anew by replaying the log.
+Opening. A flock on the table's directory lets one process at a time open or close the table. If others have it open, or the
+last one has closed it, what is there is simply attached to (shared.pyx); else the trees of the last checkpoint are brought
+to the end of the log, or made anew from it (recovery.pyx).
 """
 
 import errno as errno_codes
@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 from engine.btree cimport tree_get
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_seek
 from engine.pager cimport pager_map, pager_open, pager_trim
-from engine.checkpoint cimport write_checkpoint
+from engine.checkpoint cimport seal, write_checkpoint
 from engine.core cimport FIRST_ATTRIBUTE, Core, core_close, op_is_sound
 from engine.doorbell cimport Doorbell
 from engine.keys cimport encode_key
 from engine.layout cimport kn_load32, kn_load64, kn_locator, kn_meta, kn_op
 from engine.log cimport log_forget, log_map, log_open, log_prepare, op_at, segment_size
-from engine.posix cimport ENOENT
+from engine.posix cimport ENOENT, EUCLEAN
 from engine.record cimport encode_record
 from engine.recovery cimport recover
 from engine.shared cimport Coordination, begin_read, lock, read_published, unlock
@@ -62,6 +62,8 @@ def raise_errno(code: int, what: str) -> None:
         raise ReadOnlyTable(f"{what} is read-only since the disk failed to keep a write")
     if code == -errno_codes.EIO:
         raise Corrupt(f"{what} could not be read or written: {os.strerror(-code)}")
+    if code == -errno_codes.EUCLEAN:
+        raise Corrupt(f"{what}: the index is damaged")
     if code == -errno_codes.ENOMEM:
         raise MemoryError
     raise KennelError(f"{what}: {os.strerror(-code)}")
@@ -153,13 +155,13 @@ cdef class Store:
         try:
             fcntl.flock(directory_fd, fcntl.LOCK_EX)
             self.index_fd = os.open("index.kbt", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
-            self.shared = Coordination(os.path.join(self.directory, "shared.shm"))
+            self.shared = Coordination(os.path.join(self.directory, "shared.shm"), self.index_fd)
             self.core.shared = self.shared.at
             result = pager_open(&self.core.pager, self.index_fd, self.core.shared)
             if result < 0:
                 raise_errno(result, self.directory)
             if self.shared.fresh:
-                recover(&self.core, self.index_fd, self.directory, self.shared.last_kept)
+                recover(&self.core, self.index_fd, self.directory, self.shared)
                 self.shared.ready()
             self.shared.share()
             self.closed = False
@@ -183,7 +185,36 @@ cdef class Store:
             self.closed = True
             while self.calls > 0:
                 time.sleep(0.001)
-            self._release()
+            try:
+                self._seal_if_last()
+            finally:
+                self._release()
+
+    def _seal_if_last(self) -> None:
+        """The last process that has the table open leaves it so that the next one can tell whether all is as it was. If that
+        cannot be done, the next one recovers the table."""
+        cdef kn_meta head, visible
+        cdef int result
+        try:
+            directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:       # dropped
+            return
+        try:
+            fcntl.flock(directory_fd, fcntl.LOCK_EX)
+            if not self.shared.is_last() or self.core.shared.poisoned or self.core.shared.damaged:
+                return
+            read_published(&self.core.shared.head, &head)
+            read_published(&self.core.shared.visible, &visible)
+            with nogil:
+                result = pager_map(&self.core.pager, head.next_pgno)
+                if result == 0:
+                    result = seal(&self.core, &visible)
+                if result == 0 and head.txn != visible.txn:
+                    result = seal(&self.core, &head)
+            if result == 0:
+                self.shared.mark_closed()
+        finally:
+            os.close(directory_fd)
 
     def __del__(self) -> None:
         """Tables that were dropped are forgotten, not closed: views may still be open on them."""
@@ -192,6 +223,13 @@ cdef class Store:
     def disown(self) -> None:
         """In the child of a fork: be closed, without touching the slots and locks, which are the parent's."""
         self.closed = True
+
+    cdef int fail(self, int code) except -1:
+        """Raises what a negative errno of the core means, naming the page of the index if one is damaged."""
+        cdef uint32_t page = kn_load32(&self.core.shared.damaged)
+        if code == -EUCLEAN and page != 0:
+            raise Corrupt(f"{self.label}: page {page} of index.kbt is damaged")
+        raise_errno(code, self.label)
 
     # ---- states ----
 
@@ -210,7 +248,11 @@ cdef class Store:
             self.shared.give_slot(slot[0])
             raise_errno(result, self.directory)
         if not self.names_known or self.names_generation < meta.names_generation:
-            self.load_names(meta)
+            try:
+                self.load_names(meta)
+            except KennelError:
+                self.shared.give_slot(slot[0])
+                raise
         return 0
 
     cdef int map_segments(self, uint32_t last) except? -1:
@@ -302,6 +344,8 @@ cdef class Store:
             names[number] = name
             numbers[name] = number
             cursor_next(&cursor)
+        if cursor.error < 0:
+            self.fail(cursor.error)
         self.names, self.numbers = names, numbers
         self.names_generation, self.names_known = meta.names_generation, True
         return 0
@@ -327,15 +371,18 @@ cdef class Store:
     cdef const kn_op* record(self, const kn_meta* meta, const unsigned char* key, int key_length) except? NULL:
         """The operation that holds the record of this primary key in a state on which the caller has a slot; NULL if none."""
         cdef kn_locator place
-        cdef const uint8_t* found = tree_get(&self.core.pager, &meta.primary, key, key_length)
+        cdef const uint8_t* found
+        cdef int result = tree_get(&self.core.pager, &meta.primary, key, key_length, &found)
+        if result < 0:
+            self.fail(result)
         if found == NULL:
             return NULL
         memcpy(&place, found, sizeof(kn_locator))
-        cdef int result = log_map(&self.core.log, place.segno)
+        result = log_map(&self.core.log, place.segno)
         if result < 0:
             raise_errno(result, f"{self.label}: segment {place.segno:06}.log")
         cdef const kn_op* op = op_at(&self.core.log, place.segno, place.offset)
-        if not op_is_sound(op, self.core.log.size[place.segno] - place.offset):
+        if place.offset >= self.core.log.size[place.segno] or not op_is_sound(op, self.core.log.size[place.segno] - place.offset):
             raise Corrupt(f"{self.label}: the record at byte {place.offset} of segment {place.segno:06}.log is damaged")
         return op
 
@@ -451,6 +498,8 @@ cdef class Store:
             if sync and self.durable_first and verdict >= 0 and verdict != STALE_NAMES and verdict != TOO_LARGE:
                 result = core_sync(&self.core, batch.txn, LOCK_MS)
         self.calls -= 1
+        if verdict == -EUCLEAN:
+            self.fail(verdict)
         if verdict < 0 or result < 0:
             raise_errno(verdict if verdict < 0 else result, "The table")
         if verdict == TOO_LARGE:
@@ -581,7 +630,7 @@ cdef class Store:
         cdef const uint8_t* mark
         cdef uint8_t mark_key[3]
         cdef uint64_t sequence
-        cdef int length
+        cdef int length, result
         vector = {}
         self.begin(&meta, False, &slot)
         try:
@@ -591,12 +640,16 @@ cdef class Store:
                 if key[0] != c"O":
                     break
                 mark_key[0], mark_key[1], mark_key[2] = c"M", key[1], key[2]
-                mark = tree_get(&self.core.pager, &meta.names, mark_key, 3)
+                result = tree_get(&self.core.pager, &meta.names, mark_key, 3, &mark)
+                if result < 0:
+                    self.fail(result)
                 sequence = 0
                 if mark != NULL:
                     memcpy(&sequence, mark, 8)
                 vector[<bytes>key[3:19], int.from_bytes(<bytes>key[19:23], "big")] = sequence
                 cursor_next(&cursor)
+            if cursor.error < 0:
+                self.fail(cursor.error)
         finally:
             self.shared.give_slot(slot)
         return vector
@@ -641,7 +694,7 @@ cdef class Store:
                 result = write_checkpoint(&self.core, self.index_fd, &meta)
             self.calls -= 1
             if result < 0:
-                raise_errno(result, self.directory)
+                self.fail(result)
             return True
         finally:
             if not self.closed:

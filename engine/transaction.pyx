@@ -22,7 +22,8 @@ from engine.layout cimport (
 from engine.log cimport (
     MAX_FRAME, SEGMENTS, has_header, is_compacted, log_activate, log_blot, log_map, log_prepare, log_sync, log_write, segment_header, segment_size,
 )
-from engine.posix cimport EIO, ENOMEM, EROFS, ETIMEDOUT
+from engine.page cimport compare
+from engine.posix cimport EIO, ENOMEM, EROFS, ETIMEDOUT, EUCLEAN
 from engine.record cimport MAX_RECORD, record_merge, record_merge_bound
 from engine.shared cimport lock, publish, read_published, try_lock, turn_slot, unlock, write_slot
 from engine.vfs cimport (
@@ -31,7 +32,7 @@ from engine.vfs cimport (
 )
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 cdef enum:
     NAME_KEY = 320
@@ -146,7 +147,8 @@ cdef int _compose_superseded(Core* core, Txn* txn, Operation* operation, uint16_
 # ---- judging ----
 
 cdef const uint8_t* _node_name(Core* core, Txn* txn, uint16_t origin, int* length) noexcept nogil:
-    """The name of the node behind an origin number; 0 stands for this node. Valid until the trees change."""
+    """The name of the node behind an origin number; 0 stands for this node. NULL when the index does not tell it. Valid until
+    the trees change."""
     cdef uint8_t key[3]
     cdef Cursor cursor
     cdef const uint8_t* found
@@ -156,9 +158,8 @@ cdef const uint8_t* _node_name(Core* core, Txn* txn, uint16_t origin, int* lengt
     key[0] = b'O'
     big16(key + 1, origin)
     cursor_seek(&cursor, &core.pager, &txn.meta.names, key, 3)
-    length[0] = 0
     if not cursor.valid:
-        return key
+        return NULL
     found = cursor_key(&cursor, length)
     length[0] -= 23
     return found + 23
@@ -169,17 +170,23 @@ cdef int _judge(Core* core, Txn* txn, Batch* batch, Operation* operation, uint16
     cdef kn_locator place
     cdef kn_locator* there = NULL
     cdef const uint8_t* found
+    cdef uint64_t applied
     cdef int result = 0
     operation.outcome = DONE
     if operation.intent == INTRODUCE or operation.intent == WITHDRAW:
         return _append(core, txn, KN_ATTRIBUTE if operation.intent == INTRODUCE else KN_DROP_ATTRIBUTE, operation.key,
                        operation.key_length, operation.body, operation.body_length, 0, 0)
     if operation.intent == ADVANCE:
-        if origin != 0 and operation.version <= _applied_of(core, txn, origin):
+        result = _applied_of(core, txn, origin, &applied) if origin != 0 else 0
+        if result < 0:
+            return result
+        if origin != 0 and operation.version <= applied:
             operation.outcome = SKIPPED
             return 0
         return _append(core, txn, KN_MARK, b"", 0, b"", 0, origin, operation.version)
-    found = tree_get(&core.pager, &txn.meta.primary, operation.key, operation.key_length)
+    result = tree_get(&core.pager, &txn.meta.primary, operation.key, operation.key_length, &found)
+    if result < 0:
+        return result
     if found != NULL:
         memcpy(&place, found, sizeof(kn_locator))
         there = &place
@@ -202,10 +209,13 @@ cdef int _judge_replicated(Core* core, Txn* txn, Batch* batch, Operation* operat
     cdef const kn_op* rival = NULL
     cdef const uint8_t* found
     cdef bint wins = True
+    cdef int result, order
     if there != NULL:
         rival = locate(core, there.segno, there.offset)
     else:
-        found = tree_get(&core.pager, &txn.meta.tombstones, operation.key, operation.key_length)
+        result = tree_get(&core.pager, &txn.meta.tombstones, operation.key, operation.key_length, &found)
+        if result < 0:
+            return result
         if found != NULL:
             memcpy(&stone, found, sizeof(kn_tombstone))
             rival = locate(core, stone.segno, stone.offset)
@@ -216,7 +226,10 @@ cdef int _judge_replicated(Core* core, Txn* txn, Batch* batch, Operation* operat
     if rival != NULL:
         wins = operation.version > rival.version
         if operation.version == rival.version and origin != rival.origin:
-            wins = _name_order(core, txn, origin, rival.origin) > 0
+            result = _name_order(core, txn, origin, rival.origin, &order)
+            if result < 0:
+                return result
+            wins = order > 0
     if wins:
         if operation.intent == REPLICATE_REMOVE:
             return _compose_delete(core, txn, operation, origin, operation.version, there)
@@ -228,12 +241,14 @@ cdef int _judge_replicated(Core* core, Txn* txn, Batch* batch, Operation* operat
     return _compose_superseded(core, txn, operation, origin)
 
 
-cdef int _name_order(Core* core, Txn* txn, uint16_t one, uint16_t other) noexcept nogil:
-    cdef int first_length, second_length, order
+cdef int _name_order(Core* core, Txn* txn, uint16_t one, uint16_t other, int* order) noexcept nogil:
+    cdef int first_length, second_length
     cdef const uint8_t* first = _node_name(core, txn, one, &first_length)
     cdef const uint8_t* second = _node_name(core, txn, other, &second_length)
-    order = memcmp(first, second, first_length if first_length < second_length else second_length)
-    return order if order != 0 else first_length - second_length
+    if first == NULL or second == NULL:
+        return -EUCLEAN
+    order[0] = compare(first, first_length, second, second_length)
+    return 0
 
 
 # ---- commit ----
@@ -246,7 +261,9 @@ cdef int _number_of(Core* core, Txn* txn, uint8_t kind, const uint8_t* identity,
     cdef uint32_t fresh
     key[0] = kind + 32
     memcpy(key + 1, identity, identity_length)
-    found = tree_get(&core.pager, &txn.meta.names, key, 1 + identity_length)
+    cdef int result = tree_get(&core.pager, &txn.meta.names, key, 1 + identity_length, &found)
+    if result < 0:
+        return result
     if found != NULL:
         memcpy(number, found, 2)
         return 0
@@ -261,17 +278,17 @@ cdef int _number_of(Core* core, Txn* txn, uint8_t kind, const uint8_t* identity,
     return _append(core, txn, KN_USER if kind == b'U' else KN_ORIGIN, key + 1, identity_length + name_length, &fresh, 4, 0, 0)
 
 
-cdef uint64_t _applied_of(Core* core, Txn* txn, uint16_t origin) noexcept nogil:
+cdef int _applied_of(Core* core, Txn* txn, uint16_t origin, uint64_t* applied) noexcept nogil:
     """The last transaction of this origin that counts as applied."""
     cdef uint8_t key[3]
-    cdef uint64_t applied = 0
     cdef const uint8_t* found
     key[0] = b'M'
     big16(key + 1, origin)
-    found = tree_get(&core.pager, &txn.meta.names, key, 3)
-    if found != NULL:
-        memcpy(&applied, found, 8)
-    return applied
+    cdef int result = tree_get(&core.pager, &txn.meta.names, key, 3, &found)
+    applied[0] = 0
+    if result > 0:
+        memcpy(applied, found, 8)
+    return result if result < 0 else 0
 
 
 cdef int _introduce_source(Core* core, Txn* txn, Batch* batch, uint16_t* origin) noexcept nogil:
@@ -285,7 +302,9 @@ cdef int _introduce_source(Core* core, Txn* txn, Batch* batch, uint16_t* origin)
                         txn.meta.next_origin, origin)
     if result != 0 or batch.source.sequence == 0:
         return result
-    applied = _applied_of(core, txn, origin[0])
+    result = _applied_of(core, txn, origin[0], &applied)
+    if result < 0:
+        return result
     if batch.source.sequence <= applied:
         return DUPLICATE
     return COMMITTED if batch.source.sequence == applied + 1 else GAP

@@ -17,10 +17,17 @@ static inline void kn_store32(uint32_t *at, uint32_t value) { __atomic_store_n(a
 static inline void *kn_load_pointer(void *const *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
 static inline void kn_store_pointer(void **at, void *value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
 static inline uint64_t kn_add64(uint64_t *at, uint64_t value) { return __atomic_add_fetch(at, value, __ATOMIC_ACQ_REL); }
+static inline void kn_or64(uint64_t *at, uint64_t bits) { __atomic_fetch_or(at, bits, __ATOMIC_RELAXED); }
 static inline uint32_t kn_add32(uint32_t *at, uint32_t value) { return __atomic_add_fetch(at, value, __ATOMIC_ACQ_REL); }
 static inline void kn_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static inline int kn_swap32(uint32_t *at, uint32_t expected, uint32_t value) {
     return __atomic_compare_exchange_n(at, &expected, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+/* Makes *at at least `value`. */
+static inline void kn_raise32(uint32_t *at, uint32_t value) {
+    uint32_t seen = kn_load32(at);
+    while (seen < value && !__atomic_compare_exchange_n(at, &seen, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {}
 }
 
 static inline int kn_swap_pointer(void **at, void *expected, void *value) {

@@ -6,7 +6,8 @@
 #include <pthread.h>
 #include <stdint.h>
 
-#define KN_FORMAT 1u
+#define KN_FORMAT 1u       /* of segments */
+#define KN_INDEX_FORMAT 2u /* of index.kbt and shared.shm, which are made anew from the log when theirs is another */
 
 /* ---- index.kbt: pages ------------------------------------------------------------------------------------------
  * A page is 4 KiB: this header, an array of u16 cell offsets growing up to `lower`, cells growing down to `upper`.
@@ -23,7 +24,7 @@ typedef struct {
     uint16_t count;
     uint64_t txn; /* the transaction that created this copy of the page */
     uint16_t lower, upper, unused, reserved;
-    uint32_t crc; /* of the rest of the page, set at a checkpoint */
+    uint32_t crc; /* of the rest of the page; 0 = none yet */
     uint32_t reserved2;
 } kn_page;
 
@@ -42,18 +43,20 @@ typedef struct {
     uint64_t seq;       /* sequence number of the last transaction in the log */
     uint64_t version;   /* hybrid clock, microseconds: the largest version given or applied */
     uint64_t local_seq; /* last origin_seq given to a transaction of this node, in local_epoch */
-    uint32_t local_epoch, reserved;
     uint64_t names_generation; /* moves when an attribute, user or origin is introduced or dropped */
-    uint32_t segno, log_end;   /* where the next frame goes */
+    uint32_t local_epoch;
+    uint32_t segno, log_end; /* where the next frame goes */
     uint32_t next_pgno, next_attribute;
     uint32_t next_user, next_origin;
+    uint32_t spill; /* top of the chain of pages that keep free pages which no ring had room for; 0 = none */
     kn_tree primary;    /* enc(pk) -> kn_locator */
     kn_tree tombstones; /* enc(pk) -> kn_tombstone */
     kn_tree names;      /* attributes, users, origins, applied vector: transaction.pyx */
     kn_tree directory;  /* attribute number u32 big endian -> kn_tree */
     uint64_t young_head, young_tail, old_head, old_tail; /* free-page ring positions */
-    uint32_t spill, reserved2; /* top of the chain of pages that keep free pages which no ring had room for; 0 = none */
-    uint64_t leaked;    /* free pages lost for want of memory; found again by the next tree walk */
+    uint64_t leaked;   /* free pages lost for want of memory; found again by the next tree walk */
+    uint32_t reserved; /* 0 */
+    uint32_t crc;      /* of everything before it, in a published state */
 } kn_meta;
 
 typedef struct {
@@ -170,6 +173,10 @@ typedef struct {
     uint64_t log_bytes;       /* size of all segments */
     uint32_t next_segno;      /* segment number never used before */
     uint32_t removals;        /* moves when segments were unlinked */
+    uint64_t sealed;          /* pages of states up to this one have checksums */
+    uint32_t damaged;         /* a page of the index that was found damaged; 0 = none */
+    uint64_t index_inode;
+    uint32_t crc; /* of everything else, set by the last process that closes the table; 0 = it is open, or was not closed */
     kn_reader readers[KN_READERS] __attribute__((aligned(64)));
     kn_free_page young[KN_RING], old[KN_RING];
 } kn_shared;

@@ -46,6 +46,7 @@ def agree(bench: Bench, hand: Hand, wanted: set[str]) -> None:
 def test_a_frame_that_was_never_published_is_not_found_behind_a_roll(bench: Bench, step: str, size: int) -> None:
     victim, other = bench.hand(), bench.hand()
     victim.write("insert", record(1))
+    assert other.ask("log") == [1], "who opens the table later may find what the dead one wrote"
     bench.failpoints.set(step, KILL, 1)
     assert victim.dies_at("write", "insert", [record(2, text="v" * size)])
     assert other.write("insert", record(3, text=LARGE)) == [[3], []]
@@ -58,6 +59,7 @@ def test_a_roll_that_was_never_finished_does_not_count(bench: Bench, step: str) 
     """The dead one has brought a segment into use; the others go on in the one before, and roll later."""
     victim, other = bench.hand(), bench.hand()
     victim.write("insert", record(1))
+    assert other.ask("log") == [1], "who opens the table later may find what the dead one wrote"
     bench.failpoints.set(step, KILL, 1)
     assert victim.dies_at("write", "insert", [record(2, text=LARGE)])
     other.write("insert", record(3))
@@ -72,6 +74,7 @@ def test_a_roll_that_was_never_finished_does_not_count(bench: Bench, step: str) 
 def test_a_roll_that_was_never_finished_does_not_count_after_a_recovery(bench: Bench, step: str) -> None:
     victim, other = bench.hand(), bench.hand()
     victim.write("insert", record(1))
+    assert other.ask("log") == [1], "who opens the table later may find what the dead one wrote"
     bench.failpoints.set(step, KILL, 1)
     assert victim.dies_at("write", "insert", [record(2, text=LARGE)])
     other.write("insert", record(3))
