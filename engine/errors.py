@@ -102,6 +102,14 @@ class Busy(KennelError):
     """Something shared is held by others for too long; trying again later may help."""
 
 
+class OutOfTime(KennelError):
+    """What was asked for takes longer than it may."""
+
+
+class Cancelled(KennelError):
+    """What was asked for was stopped: whoever asked does not wait for it any more."""
+
+
 class TooManySnapshots(Busy):
     """All reader slots of a table are taken."""
 

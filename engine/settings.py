@@ -204,6 +204,15 @@ def _listener(prefix: str, port: int, keep_alive: int) -> list[Setting]:
     ]
 
 
+def _statement_limits(prefix: str, timeout: int, memory: str) -> list[Setting]:
+    return [
+        Setting(f"{prefix}.timeout", timeout, _integer(0)),
+        Setting(f"{prefix}.maxRows", 0, _integer(0)),
+        Setting(f"{prefix}.maxMemory", memory, _size),
+        Setting(f"{prefix}.maxDisk", "4G", _size),
+    ]
+
+
 def _certificates(prefix: str) -> list[Setting]:
     return [
         Setting(f"{prefix}.certificate", "keys/certificate.pem", _path, is_path=True, must_exist=True),
@@ -273,6 +282,8 @@ _ROWS = [
     Setting("storage.compression", False, _boolean),
     Setting("storage.noReadAhead", True, _boolean),
     Setting("storage.prefetchWrites", True, _boolean),
+    *_statement_limits("sql", 120000, "256M"),
+    *_statement_limits("sql.jobs", 0, "512M"),
     Setting("bulk.fileRoots", [], _texts),
     Setting("bulk.urlPrivateNetworks", False, _boolean),
     Setting("schemas", None, _anything),
@@ -307,5 +318,6 @@ SECTION_NOTES: dict[str, str] = {
     "clustering": "Peers connect to hubServer.cluster.network.port; the other ports are accepted and unused.",
     "logging": "Levels: notify, fatal, error, warn, info, debug, trace.",
     "storage": "durability commit: an acknowledged write is on disk. interval: synced every syncInterval ms.",
+    "sql": "What one statement may use. timeout in milliseconds; timeout or maxRows 0: no limit. sql.jobs: exports.",
     "bulk": "Where csv_file_load and export_local may read and write; empty: anywhere outside this directory.",
 }

@@ -20,6 +20,7 @@ import engine
 from frontend import coding, cors, openapi, wire
 from frontend.authentication import Credentials
 from frontend.errors import PRODUCT, Refused, fault
+from frontend.limits import while_connected
 from frontend.operations import Operations
 from frontend.rows import CHUNK, Download, Rows
 
@@ -27,6 +28,8 @@ MAX_BODY = 1 << 30
 
 #: Set by the server for connections over the node's own Unix socket, whose file only its owner can open.
 LOCAL_SOCKET = "kennel.local_socket"
+
+CONNECTION = "gunicorn.socket"
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -104,7 +107,7 @@ def respond(operations: Operations, environ: Environ) -> Answer:
     try:
         form = wire.negotiate(environ.get("HTTP_ACCEPT") or "*/*")
         request = wire.decode(environ.get("CONTENT_TYPE", ""), _read_body(environ))
-        result = operations.perform(request, _credentials(environ))
+        result = operations.perform(request, _credentials(environ), while_connected(environ.get(CONNECTION)))
         if isinstance(result, list) and len(result) > CHUNK:
             result = Rows.of(result)
         if isinstance(result, Rows | Download):

@@ -20,6 +20,8 @@ STATUS: dict[type[BaseException], int] = {
     engine.AlreadyExists: 400,
     engine.Conflict: 409,
     engine.Busy: 503,
+    engine.Cancelled: 503,
+    engine.OutOfTime: 504,
     engine.Unreachable: 503,
     engine.ReadOnlyTable: 503,
     engine.DiskFull: 507,

@@ -15,6 +15,7 @@ from engine import keys
 from engine.keys import Bounds
 from grammar import syntax
 from grammar.bound import BoundStatement, Field, Selection, Slot, TableSource, index_order
+from grammar.budget import Budget
 from grammar.predicates import BOOLEAN_WORDS, FLIPPED
 from grammar.syntax import Expression
 from grammar.values import NUMBER_TYPES, Value
@@ -65,7 +66,7 @@ class Lookup:
     keys: tuple[str, ...]
     columns: tuple[str, ...]
 
-    def rows(self, view: Any, literals: Literals, parameters: Parameters) -> Rows | None:
+    def rows(self, view: Any, literals: Literals, parameters: Parameters, _: Budget) -> Rows | None:
         key = self.key(literals, parameters)
         if not _is_plain(key):
             return None
@@ -85,7 +86,7 @@ class Count:
     range: Range | None
     keys: tuple[str, ...]
 
-    def rows(self, view: Any, literals: Literals, parameters: Parameters) -> Rows | None:
+    def rows(self, view: Any, literals: Literals, parameters: Parameters, _: Budget) -> Rows | None:
         if self.range is None:
             return [dict.fromkeys(self.keys, view.count())]
         bounds = self.range.bounds(literals, parameters)
@@ -107,7 +108,7 @@ class Run:
     limit: Given | None
     offset: Given | None
 
-    def rows(self, view: Any, literals: Literals, parameters: Parameters) -> Rows | None:
+    def rows(self, view: Any, literals: Literals, parameters: Parameters, budget: Budget) -> Rows | None:
         limit = MOST_ROWS if self.limit is None else self.limit(literals, parameters)
         offset = 0 if self.offset is None else self.offset(literals, parameters)
         if type(limit) is not int or type(offset) is not int or not 0 <= limit <= MOST_ROWS or offset < 0:
@@ -118,7 +119,7 @@ class Run:
         if bounds is None or (self.limit is None and view.count_in(self.attribute, bounds) - offset > limit):
             return None
         names = self.keys
-        return [dict(zip(names, row, strict=True)) for row in self._read(view, bounds, offset, limit)]
+        return budget.collected(dict(zip(names, row, strict=True)) for row in self._read(view, bounds, offset, limit))
 
     def _read(self, view: Any, bounds: Bounds, offset: int, limit: int) -> Iterator[tuple[Value, ...]]:
         """The rows; from the index alone where that has them."""

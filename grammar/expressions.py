@@ -212,7 +212,7 @@ def _uncorrelated(node: Nested, frame: Frame, digest: Digest) -> Any:
     """Runs the sub-query once per statement, however often its expression is compiled."""
     key = (id(node.query), digest)
     if key not in frame.results:
-        frame.results[key] = digest(frame.plan(node.query, frame.within({})).rows())
+        frame.results[key] = digest(frame.budget.held(frame.plan(node.query, frame.within({})).rows()))
     return frame.results[key]
 
 

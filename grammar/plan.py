@@ -28,8 +28,9 @@ from grammar.functions.aggregate import find as find_aggregate
 from grammar.joining import Planner
 from grammar.operators.group import Group, Reducer
 from grammar.operators.operator import Operator
-from grammar.operators.rows import Combine, Distinct, Filter, Given, Limit, Project, Sort, Trim
+from grammar.operators.rows import Combine, Distinct, Filter, Given, Limit, Project, Trim
 from grammar.operators.scan import Scan
+from grammar.operators.sort import Sort
 from grammar.predicates import condition
 from grammar.summary import distinct_values, summarised
 from grammar.syntax import Expression
@@ -175,7 +176,7 @@ class _Selecting:
         if selection.order:
             rows = Sort(rows, selection.order, window.end, selection.columns, self.frame.budget)
         if window != Window():
-            rows = Limit(rows, window.offset, window.count, window.percent)
+            rows = Limit(rows, window.offset, window.count, window.percent, self.frame.budget)
         return rows if len(selection.keys) == len(selection.columns) else Trim(rows, len(selection.keys))
 
     def _cut(self, scan: Scan) -> Operator:

@@ -62,12 +62,12 @@ class Statement:
 
         `visible(schema, table)` narrows what * stands for: a list of attributes, or None for all. `budget` limits time
         and memory. Without `indexes` tables are read whole, in key order; the result is the same.
-        Raises SqlError, engine.KennelError.
+        Raises SqlError, engine.KennelError; OutOfTime and Cancelled among them when the budget ends it.
         """
         bound = self.binding.bound
         if visible is not None and self._is_narrowed(visible):
             bound = bind_statement(self.parsed.statement, Catalog(self.node, visible))
-        elif indexes and (rows := self._direct_rows()) is not None:
+        elif indexes and (rows := self._direct_rows(budget)) is not None:
             return rows
         if isinstance(bound, (BoundInsert, BoundUpdate, BoundDelete)):
             return Writer(self.node, user, lambda: self._frame(budget, indexes)).write(bound)
@@ -76,14 +76,14 @@ class Statement:
                 return explained(plan(bound.query, frame))
             return self._rows(bound, frame)
 
-    def _direct_rows(self) -> list[dict[str, Any]] | None:
+    def _direct_rows(self, budget: Budget) -> list[dict[str, Any]] | None:
         """The rows, if they can be had without a plan."""
         direct = self.binding.direct
         if direct is None:
             return None
         view = self.node.table(direct.source.schema, direct.source.table).view()
         try:
-            return direct.rows(view, self.parsed.literals, self.parameters)
+            return direct.rows(view, self.parsed.literals, self.parameters, budget)
         finally:
             view.close()
 

@@ -9,6 +9,7 @@ from frontend.authentication import ANONYMOUS, Accounts, Credentials, User
 from frontend.errors import Refused, refusal
 from frontend.functions.service import Functions
 from frontend.jobs import Jobs, Order, Outcome
+from frontend.limits import Limits, Watch
 from frontend.operations import (
     backups,
     bulk,
@@ -55,10 +56,14 @@ class Operations:
     def __init__(self, node: engine.Node) -> None:
         accounts = Accounts(node)
         functions = Functions(node.configuration, self.perform)
-        self.services = Services(node, accounts, Tokens(node, accounts), Jobs(node), functions)
+        limits, job_limits = (Limits.of(node.configuration, section) for section in ("sql", "sql.jobs"))
+        self.services = Services(node, accounts, Tokens(node, accounts), Jobs(node), functions, limits, job_limits)
 
-    def perform(self, request: Any, credentials: Credentials) -> Any:
-        """The result of a request, ready to be encoded. Everything that goes wrong is raised as Refused."""
+    def perform(self, request: Any, credentials: Credentials, watch: Watch | None = None) -> Any:
+        """The result of a request, ready to be encoded. Everything that goes wrong is raised as Refused.
+
+        `watch` is called now and then by what may take long, and raises when nobody waits for it any more.
+        """
         name = request.get("operation") if isinstance(request, dict) else None
         if name is None or name == "":
             raise Refused(400, "Request body must include an 'operation' property.")
@@ -68,7 +73,9 @@ class Operations:
             user = self._identify(operation, request, credentials)
             if operation is None:
                 raise Refused(400, f"Operation '{name}' not found")
-            return carry_out(Call(self.services, operation, request, credentials, user, word))
+            return carry_out(
+                Call(self.services, operation, request, credentials, user, word, self.services.limits, watch)
+            )
         except Refused:
             raise
         except Exception as error:
@@ -80,7 +87,10 @@ class Operations:
         user = self.services.accounts.find(order.user)
         if operation is None or operation.work is None or user is None or not user.active:
             raise Refused(400, "There is no such job, or no such user any more.")
-        call = Call(self.services, operation, {}, Credentials(), user, order.word, order.members)
+        call = Call(
+            self.services, operation, {}, Credentials(), user, order.word, self.services.job_limits,
+            lambda: job.progress("searching"), order.members,
+        )  # fmt: skip
         return operation.work(call, job)
 
     def _identify(self, operation: Operation | None, request: dict[str, Any], credentials: Credentials) -> User:

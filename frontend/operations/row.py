@@ -10,6 +10,7 @@ import engine
 from frontend.authentication import Accounts, Credentials, User
 from frontend.functions.service import Functions
 from frontend.jobs import Jobs, Outcome
+from frontend.limits import Limits, Watch
 from frontend.operations.members import Member
 from frontend.permissions import Permission
 from frontend.tokens import Tokens
@@ -48,11 +49,16 @@ class Services:
     tokens: Tokens
     jobs: Jobs
     functions: Functions
+    limits: Limits
+    job_limits: Limits
 
 
 @dataclass(slots=True)
 class Call:
-    """A request on its way through an operation. `members` holds the checked values by member name."""
+    """A request on its way through an operation. `members` holds the checked values by member name.
+
+    `limits` are those of a statement, `watch` raises when its result is not wanted any more.
+    """
 
     services: Services
     operation: Operation
@@ -60,6 +66,8 @@ class Call:
     credentials: Credentials
     user: User
     word: str
+    limits: Limits
+    watch: Watch | None = None
     members: dict[str, Any] = field(default_factory=dict)
     statement: Any = None  # the prepared SQL, which the permission check needs before it runs
 

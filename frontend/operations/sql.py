@@ -17,7 +17,7 @@ from grammar.parse import parse
 
 
 def sql(call: Call) -> Any:
-    return call.statement.run(user=call.user.name, visible=_visible(call))
+    return call.statement.run(call.user.name, _visible(call), budget=call.limits.budget(call.watch))
 
 
 def _demands(call: Call) -> Sequence[Demand]:

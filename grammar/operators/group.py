@@ -119,7 +119,7 @@ class Group:
                     continue
                 members[name] = [row]
                 if name not in groups:
-                    self.budget.hold(1)
+                    self.budget.hold(1, key)
                     groups[name] = (key, self._start())
             for name, group in members.items():
                 self._fold(groups[name][1], group)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from engine import keys
@@ -15,9 +16,13 @@ from grammar.budget import Budget
 from grammar.expressions import Evaluate
 from grammar.frame import Layout, Row
 from grammar.operators.operator import Operator, Step
+from grammar.spill import BLOCK_ROWS, Place, Spill
 from grammar.syntax import Expression
 from grammar.values import COMPOSITE_TYPES, Value, identity, same
 from grammar.wording import all_of
+
+PARTS = 64  # of a join on disk
+TICK = 1024  # candidates between two looks at the clock
 
 KeyOf = Callable[[Row], Any]  # gives the identity of a join key, or None for a null in it
 Test = Callable[[Row], Any]
@@ -39,7 +44,8 @@ def key_maker(parts: tuple[Evaluate, ...]) -> KeyOf:
 class HashJoin:
     """Looks for each left row's partners in a table of the right rows; without keys every right row is a candidate.
 
-    `test` is the rest of the condition. `outer` keeps left rows without partner, `full` right ones as well.
+    `test` is the rest of the condition. `outer` keeps left rows without partner, `full` right ones as well. Where
+    memory does not do for the right rows, both sides go to disk first.
     """
 
     left: Operator
@@ -70,14 +76,48 @@ class HashJoin:
         return Step(f"{kind}hash join" if self.left_key else f"{kind}loop join", detail=all_of(self.conditions))
 
     def rows(self) -> Iterator[Row]:
-        right = self.budget.collected(self.right.rows())
+        budget = self.budget
+        right: list[Row] = []
+        holding = budget.holding()
+        chunks = budget.chunks(self.right.rows())
+        for chunk in chunks:
+            if not holding.add(chunk):
+                if self.left_key is None or self.right_key is None or budget.directory is None:
+                    raise budget.exceeded()
+                holding.clear()
+                rest = chain(right, chunk, chain.from_iterable(chunks))
+                yield from self._partitioned(Spill(budget, budget.directory), rest, self.left_key, self.right_key)
+                return
+            right += chunk
+        yield from self._joined(self.left.rows(), right)
+
+    def _partitioned(self, spill: Spill, right_rows: Iterator[Row], left_key: KeyOf, right_key: KeyOf) -> Iterator[Row]:
+        """Both sides are cut into parts on disk by the hash of the key, so that a part meets only its counterpart."""
+        try:
+            rights = _scattered(spill, right_rows, right_key)
+            lefts = _scattered(spill, self.left.rows(), left_key)
+            for left, right in zip(lefts, rights, strict=True):
+                holding = self.budget.holding()
+                rows = list(spill.read(right))
+                if not holding.add(rows):
+                    raise self.budget.exceeded()
+                yield from self._joined(spill.read(left), rows)
+                holding.clear()
+        finally:
+            spill.close()
+
+    def _joined(self, left: Iterator[Row], right: list[Row]) -> Iterator[Row]:
         candidates_of = self._candidates(right)
         nothing = (None,) * self.right_width
         partnered: set[int] = set()
-        for row in self.left.rows():
-            self.budget.tick()
-            alone = True
-            for index in candidates_of(row):
+        work = 0
+        for row in left:
+            candidates, alone = candidates_of(row), True
+            work += len(candidates) + 1
+            if work > TICK:
+                self.budget.tick()
+                work = 0
+            for index in candidates:
                 joined = row + right[index]
                 if self.test is None or self.test(joined):
                     alone = False
@@ -102,6 +142,22 @@ class HashJoin:
                 table.setdefault(key, []).append(index)
         left_key, none = self.left_key, ()
         return lambda row: table.get(left_key(row), none)
+
+
+def _scattered(spill: Spill, rows: Iterator[Row], key_of: KeyOf) -> list[list[Place]]:
+    """Where on disk the rows of each part are. Rows of equal keys are of one part; those without a key are anywhere."""
+    places: list[list[Place]] = [[] for _ in range(PARTS)]
+    waiting: list[list[Row]] = [[] for _ in range(PARTS)]
+    for number, row in enumerate(rows):
+        key = key_of(row)
+        part = hash(number if key is None else key) % PARTS
+        waiting[part].append(row)
+        if len(waiting[part]) == BLOCK_ROWS:
+            places[part] += spill.write(waiting[part])
+            waiting[part] = []
+    for part, left in enumerate(waiting):
+        places[part] += spill.write(left)
+    return places
 
 
 @dataclass(slots=True)

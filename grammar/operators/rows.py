@@ -1,24 +1,21 @@
-"""Operators on rows as they pass: filter, project, order, count off."""
+"""Operators on rows as they pass: filter, project, count off, tell apart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from math import ceil
 from operator import itemgetter
 from typing import Any
 
-from grammar.bound import Ordering
 from grammar.budget import Budget
 from grammar.expressions import Evaluate
 from grammar.frame import Layout, Row
 from grammar.operators.operator import Operator, Step
 from grammar.syntax import Expression
-from grammar.values import NUMBER_TYPES, Value, identity, order_key
-from grammar.wording import all_of, wording
-
-BUFFERED = 1024  # rows that a sort with a limit collects before it drops the worst
+from grammar.values import identity
+from grammar.wording import all_of
 
 
 @dataclass(slots=True)
@@ -146,90 +143,24 @@ class Distinct:
         return Step("distinct")
 
     def rows(self) -> Iterator[Row]:
-        seen = set()
-        for row in self.input.rows():
+        return first_of_each(self.input.rows(), set(), self.budget)
+
+
+def first_of_each(rows: Iterator[Row], seen: set[Any], budget: Budget) -> Iterator[Row]:
+    """The rows whose identity is not among those `seen`, which grow by them."""
+    for chunk in budget.chunks(rows):
+        fresh = []
+        for row in chunk:
             key = row_identity(row)
             if key not in seen:
-                self.budget.hold(1)
                 seen.add(key)
-                yield row
+                fresh.append(row)
+        budget.keep(fresh)
+        yield from fresh
 
 
 def row_identity(row: Row) -> tuple[Any, ...]:
     return tuple(map(identity, row))
-
-
-@dataclass(slots=True)
-class Sort:
-    """All rows in order, or only the first `limit` of them; rows that compare equal keep their order.
-
-    `columns` are the expressions behind the rows.
-    """
-
-    input: Operator
-    order: tuple[Ordering, ...]
-    limit: int | None
-    columns: tuple[Expression, ...]
-    budget: Budget
-
-    @property
-    def layout(self) -> Layout:
-        return self.input.layout
-
-    @property
-    def inputs(self) -> tuple[Operator, ...]:
-        return (self.input,)
-
-    @property
-    def estimate(self) -> int:
-        return self.input.estimate if self.limit is None else min(self.input.estimate, self.limit)
-
-    @property
-    def step(self) -> Step:
-        keys = [wording(self.columns[each.column]) + (" DESC" if each.descending else "") for each in self.order]
-        return Step("sort" if self.limit is None else "top sort", detail=", ".join(keys))
-
-    def rows(self) -> Iterator[Row]:
-        if self.limit is None:
-            rows = self.budget.collected(self.input.rows())
-            sort_rows(rows, self.order)
-            return iter(rows)
-        return iter(self._best(self.limit))
-
-    def _best(self, limit: int) -> list[Row]:
-        rows, source = [], self.input.rows()
-        self.budget.hold(limit)
-        while chunk := list(islice(source, limit + BUFFERED)):
-            self.budget.tick()
-            rows += chunk
-            sort_rows(rows, self.order)
-            del rows[limit:]
-        return rows
-
-
-def sort_rows(rows: list[Row], order: tuple[Ordering, ...]) -> None:
-    """Sorts in place, by the last key first: each sort is stable."""
-    for each in reversed(order):
-        _sort_by(rows, each)
-
-
-def _sort_by(rows: list[Row], order: Ordering) -> None:
-    value_of = itemgetter(order.column)
-    kinds = set(map(type, map(value_of, rows)))
-    if (kinds <= NUMBER_TYPES or kinds == {str}) and not order.folded:
-        rows.sort(key=value_of, reverse=order.descending)
-        return
-    null_is_least = order.nulls_first is not order.descending
-
-    def key(row: Row) -> tuple[Any, ...]:
-        value = value_of(row)
-        return (0 if null_is_least else 9,) if value is None else order_key(_folded(value) if order.folded else value)
-
-    rows.sort(key=key, reverse=order.descending)
-
-
-def _folded(value: Value) -> Value:
-    return value.casefold() if type(value) is str else value
 
 
 @dataclass(slots=True)
@@ -239,7 +170,8 @@ class Limit:
     input: Operator
     offset: int
     count: int | None
-    percent: bool = False
+    percent: bool
+    budget: Budget
 
     @property
     def layout(self) -> Layout:
@@ -260,7 +192,7 @@ class Limit:
 
     def rows(self) -> Iterator[Row]:
         if self.percent:
-            rows = list(self.input.rows())
+            rows = self.budget.collected(self.input.rows())
             return iter(rows[: ceil(len(rows) * (self.count or 0) / 100)])
         end = None if self.count is None else self.offset + self.count
         return islice(self.input.rows(), self.offset, end)
@@ -322,25 +254,9 @@ class Combine:
 
     def rows(self) -> Iterator[Row]:
         if self.operator == "union":
-            yield from self._union()
-            return
+            both = chain.from_iterable(side.rows() for side in (self.left, self.right))
+            return both if self.every else first_of_each(both, set(), self.budget)
         others = set(self.budget.collected(map(row_identity, self.right.rows())))
         wanted = self.operator == "intersect"
-        seen = set()
-        for row in self.left.rows():
-            key = row_identity(row)
-            if (key in others) is wanted and key not in seen:
-                self.budget.hold(1)
-                seen.add(key)
-                yield row
-
-    def _union(self) -> Iterator[Row]:
-        seen = set()
-        for side in (self.left, self.right):
-            for row in side.rows():
-                if self.every:
-                    yield row
-                elif (key := row_identity(row)) not in seen:
-                    self.budget.hold(1)
-                    seen.add(key)
-                    yield row
+        rows = (row for row in self.left.rows() if (row_identity(row) in others) is wanted)
+        return first_of_each(rows, set(), self.budget)
