@@ -192,7 +192,9 @@ class Node:
         return Maintenance(self.configuration.get("logging.auditLog"), retention)
 
     def maintain(self, checkpoint_bytes: int = CHECKPOINT_BYTES) -> None:
-        """One round of upkeep: what crashes left behind goes, tables are checkpointed and compacted where it is due."""
+        """One round of upkeep: what crashes left behind goes, damaged indexes are made anew, tables are checkpointed
+        and compacted where it is due."""
+        self._catalog.mend()
         with locked(self.root):
             self._catalog.sweep()
             backup.sweep(self.root)

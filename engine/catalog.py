@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import logging
 import os
 import secrets
 import shutil
@@ -58,6 +59,8 @@ SYSTEM_TABLES: Mapping[str, str] = MappingProxyType(  # name -> primary key
     {"hdb_user": "username", "hdb_role": "id", "hdb_job": "id", "hdb_nodes": "name"}
 )
 PROTECTED = "The 'system' schema, tables and records are used internally by KennelDB and cannot be updated or removed."
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +250,11 @@ class Catalog:
             if current is None:
                 raise NoSuchTable(definition.schema, definition.name)
             self.store.write("update", [dataclasses.replace(current, **changes).row()])
+
+    def mend(self) -> None:
+        """Make its index anew if that is damaged. Needs the maintenance lock."""
+        if self.store.rebuild():
+            log.warning("the index of the catalog was damaged and is made anew")
 
     def sweep(self) -> None:
         """Remove directories that belong to no table. Needs the lock, which every change of the catalog has."""

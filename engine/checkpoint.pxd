@@ -8,4 +8,5 @@ from engine.core cimport Core
 cdef int seal(Core* core, const kn_meta* meta) noexcept nogil
 cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcept nogil
 cdef bint read_checkpoint(Core* core, int index_fd, kn_meta* meta) noexcept nogil
+cdef int free_unreachable(Core* core, kn_meta* meta) noexcept nogil
 cdef int release_unreachable(Core* core, kn_meta* meta) noexcept nogil

@@ -19,7 +19,7 @@ A slot names the file it was written to: in a copy, pages and slot need not belo
 from engine.btree cimport tree_check
 from engine.cursor cimport Cursor, cursor_next, cursor_seek, cursor_value
 from engine.page cimport cell_at, child_of, page_checksum
-from engine.pager cimport Pager, page_at, pager_map, read_page
+from engine.pager cimport Pager, Txn, free_others, page_at, pager_map, read_page, txn_begin, txn_end
 from engine.layout cimport (
     KN_FIRST_PAGE, KN_IDLE, KN_INDEX_FORMAT, KN_NOT_INDEXED, KN_PAGE_SIZE, KN_RING, kn_checkpoint, kn_crc32c, kn_free_page,
     kn_meta, kn_page, kn_shared, kn_spill, kn_store32, kn_store64, kn_tree,
@@ -221,6 +221,24 @@ cdef int release_unreachable(Core* core, kn_meta* meta) noexcept nogil:
             meta.leaked += 1
             continue
         free_page.pgno, free_page.hole, free_page.born, free_page.freed = pgno, 1, 0, 0
+    free(seen)
+    return result
+
+
+cdef int free_unreachable(Core* core, kn_meta* meta) noexcept nogil:
+    """One more transaction on a state that nobody else has seen: checks its trees and frees every page that neither they nor
+    the rings hold. Under the writer mutex."""
+    cdef uint8_t* seen = <uint8_t*>calloc(meta.next_pgno, 1)
+    cdef Txn txn
+    cdef int result
+    if seen == NULL:
+        return -ENOMEM
+    txn_begin(&txn, &core.pager, meta)
+    result = _mark(core, meta, seen)
+    if result == 0:
+        free_others(&txn, seen)
+        memcpy(meta, &txn.meta, sizeof(kn_meta))
+    txn_end(&txn)
     free(seen)
     return result
 

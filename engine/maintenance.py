@@ -1,8 +1,9 @@
 """What one process of a node does for all: the upkeep of the tables.
 
-It frees the snapshots of processes that died, removes expired records, makes checkpoints, and compacts logs. Only the
-holder of the maintenance lock may do this. What a table's log must keep whole is asked from `keepers`: functions that
-give, for a table id, the sequence number from which on somebody still needs it (None = nobody does).
+It frees the snapshots of processes that died, makes damaged indexes anew, removes expired records, makes checkpoints,
+and compacts logs. Only the holder of the maintenance lock may do this. What a table's log must keep whole is asked from
+`keepers`: functions that give, for a table id, the sequence number from which on somebody still needs it (None = nobody
+does).
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class Maintenance:
         self._troubles[definition.id] = _Trouble(error.message, time.monotonic() + PATIENCE)
 
     def look_after(self, definition: TableDefinition, store: Store, checkpoint_bytes: int = CHECKPOINT_BYTES) -> None:
-        """One table's round. A table in trouble is logged and left for the next."""
+        """One table's round. A table in trouble is logged and left for the next. Corrupt: both index and log are."""
+        if store.rebuild():
+            log.warning("'%s.%s': the index was damaged and is made anew", definition.schema, definition.name)
         try:
             store.reclaim_slots()
             remove_expired(definition, store)

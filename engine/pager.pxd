@@ -53,6 +53,7 @@ cdef int pager_trim(Pager* pager) noexcept nogil
 
 cdef void txn_begin(Txn* txn, Pager* pager, const kn_meta* meta) noexcept nogil
 cdef void txn_end(Txn* txn) noexcept nogil
+cdef void free_others(Txn* txn, uint8_t* kept) noexcept nogil
 cdef void return_spares(Txn* txn) noexcept nogil
 cdef kn_page* new_page(Txn* txn, int* error) noexcept nogil
 cdef kn_page* writable_page(Txn* txn, kn_page* page, int* error) noexcept nogil

@@ -16,7 +16,7 @@ checksum yet. A damaged page is noted in shared memory; whoever meets it gets -E
 """
 
 from engine.layout cimport (
-    KN_PAGE_SIZE, KN_RING, KN_SPILL, kn_free_page, kn_load32, kn_load64, kn_load_pointer, kn_meta, kn_or64, kn_page, kn_raise32,
+    KN_FIRST_PAGE, KN_PAGE_SIZE, KN_RING, KN_SPILL, kn_free_page, kn_load32, kn_load64, kn_load_pointer, kn_meta, kn_or64, kn_page, kn_raise32,
     kn_shared, kn_spill, kn_store32, kn_store64, kn_swap_pointer,
 )
 from engine.page cimport page_checksum, page_is_sound
@@ -300,6 +300,25 @@ cdef void return_spares(Txn* txn) noexcept nogil:
         txn.spares -= 1
         unused.pgno, unused.hole, unused.born, unused.freed = txn.spare[txn.spares], 0, txn.id, 0
         _push(txn, &unused)
+    _write_spill(txn)
+
+
+cdef void free_others(Txn* txn, uint8_t* kept) noexcept nogil:
+    """Frees every page that is not marked in `kept`, a byte for each below next_pgno, and is in no ring. When they were made is
+    not known: so they pass for the oldest, which wait for the next checkpoint. The chain is among them, with what it holds."""
+    cdef kn_shared* shared = txn.pager.shared
+    cdef kn_free_page other
+    cdef uint64_t at
+    cdef uint32_t pgno, end = txn.meta.next_pgno
+    for at in range(txn.meta.young_head, txn.meta.young_tail):
+        kept[shared.young[at % KN_RING].pgno] = 1
+    for at in range(txn.meta.old_head, txn.meta.old_tail):
+        kept[shared.old[at % KN_RING].pgno] = 1
+    for pgno in range(KN_FIRST_PAGE, end):
+        if not kept[pgno]:
+            other.pgno, other.hole, other.born, other.freed = pgno, 0, 1, txn.id
+            _push(txn, &other)
+    txn.meta.leaked = txn.meta.spill = 0
     _write_spill(txn)
 
 

@@ -2,6 +2,9 @@
 
 The trees are those of the last checkpoint, or none. Frames that follow are applied as they were at their commit; the log
 ends where no whole frame follows. Whoever recovers is alone with the table.
+
+A rebuild makes the trees anew while others have the table open: one more transaction, which changes no record. Readers
+keep the state that they have, writers wait.
 """
 
 import errno as errno_codes
@@ -9,16 +12,17 @@ import os
 from pathlib import Path
 
 from engine.apply cimport apply_header, apply_op, forget_trees, store_trees
-from engine.pager cimport Txn, pager_close, pager_open, return_spares, txn_begin, txn_end
+from engine.pager cimport Txn, pager_close, pager_map, pager_open, return_spares, txn_begin, txn_end
 from engine.core cimport FIRST_ATTRIBUTE, Core, op_is_sound, op_length
-from engine.checkpoint cimport read_checkpoint, release_unreachable
+from engine.checkpoint cimport free_unreachable, read_checkpoint, release_unreachable
 from engine.layout cimport (
-    KN_FIRST_PAGE, KN_PAGE_SIZE, KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_tombstone, kn_tree,
+    KN_FIRST_PAGE, KN_PAGE_SIZE, KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_store32, kn_tombstone,
+    kn_tree,
 )
 from engine.log cimport is_compacted, log_blot, log_sync, op_at, segment_header
-from engine.posix cimport EIO
+from engine.posix cimport EIO, EROFS
 from engine.segments cimport list_segments
-from engine.shared cimport Coordination, publish
+from engine.shared cimport Coordination, lock, publish, read_published, unlock
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -108,6 +112,11 @@ cdef int _replay_segment(Core* core, Txn* txn, uint32_t segno, uint32_t offset, 
     return 0
 
 
+cdef enum:
+    AGAIN = 1
+    LOCK_MS = 20000
+
+
 cdef struct Replayed:
     uint32_t segno
     uint32_t end            # of its frames; at damage, where that is
@@ -188,6 +197,62 @@ cdef int recover(Core* core, int index_fd, str directory, Coordination shared) e
             pass    # told again, with its place, if it is in the log
     _start_from_nothing(core, index_fd, &meta)
     return _recover_from(core, directory, segments, &meta, shared)
+
+
+cdef int rebuild(Core* core, str directory) except -1:
+    """Makes the index of an open table anew from its log, and publishes that as head. Corrupt when the log is damaged, too;
+    then the index stays as it is. Only for the holder of the maintenance lock: no segment may go meanwhile."""
+    cdef int result = AGAIN, count, index = 0
+    cdef Replayed* replayed
+    while result == AGAIN:
+        chosen = _to_replay(list_segments(&core.log, directory), 0)
+        count = <int>len(chosen)
+        replayed = <Replayed*>calloc(count + 1, sizeof(Replayed))
+        if replayed == NULL:
+            raise MemoryError
+        for index, segment in enumerate(chosen):
+            replayed[index].segno = segment.segno
+        with nogil:
+            result = lock(&core.shared.writer, LOCK_MS)
+            if result == 0:
+                result = _rebuild_locked(core, replayed, count, &index)
+                unlock(&core.shared.writer)
+        damage = f"{directory}: the frame at byte {replayed[index].end} of segment {replayed[index].segno:06}.log is damaged"
+        free(replayed)
+    if result == -errno_codes.EIO:
+        raise Corrupt(damage)
+    return result
+
+
+cdef int _rebuild_locked(Core* core, Replayed* segments, int count, int* index) noexcept nogil:
+    """AGAIN when the log has gone on in a segment that is not among these."""
+    cdef kn_meta head, meta
+    cdef int result
+    read_published(&core.shared.head, &head)
+    if core.shared.poisoned:
+        return -EROFS
+    if head.segno != 0 and (count == 0 or segments[count - 1].segno < head.segno):
+        return AGAIN
+    result = pager_map(&core.pager, head.next_pgno)
+    if result < 0:
+        return result
+    memcpy(&meta, &head, sizeof(kn_meta))
+    _empty(&meta)
+    meta.spill = 0              # the chain may be what is damaged; its pages are found among those that are not reached
+    result = _replay(core, &meta, head.seq, segments, count, index)
+    if result == 0 and meta.seq != head.seq:
+        index[0] = _last_of(segments, count)
+        result = -EIO
+    if result == 0:
+        result = free_unreachable(core, &meta)
+    if result < 0:
+        return result
+    meta.segno, meta.log_end = head.segno, head.log_end
+    meta.version = head.version if head.version > meta.version else meta.version
+    meta.names_generation = head.names_generation + 1
+    publish(&core.shared.head, &meta)
+    kn_store32(&core.shared.damaged, 0)
+    return 0
 
 
 cdef int _recover_from(Core* core, str directory, list segments, kn_meta* meta, Coordination shared) except -1:
@@ -272,9 +337,21 @@ cdef int _start_from_nothing(Core* core, int index_fd, kn_meta* meta) except -1:
     core.shared.damaged = 0
     memset(meta, 0, sizeof(kn_meta))
     publish(&core.shared.head, meta)
-    meta.next_pgno, meta.next_attribute, meta.next_user, meta.next_origin = KN_FIRST_PAGE, FIRST_ATTRIBUTE, 1, 1
+    meta.next_pgno = KN_FIRST_PAGE
+    _empty(meta)
+    return 0
+
+
+cdef void _empty(kn_meta* meta) noexcept nogil:
+    """What the log says has not happened yet."""
+    meta.seq = meta.version = meta.local_seq = 0
+    meta.local_epoch = meta.segno = meta.log_end = 0
+    meta.next_attribute, meta.next_user, meta.next_origin = FIRST_ATTRIBUTE, 1, 1
+    memset(&meta.primary, 0, sizeof(kn_tree))
+    memset(&meta.tombstones, 0, sizeof(kn_tree))
+    memset(&meta.names, 0, sizeof(kn_tree))
+    memset(&meta.directory, 0, sizeof(kn_tree))
     meta.primary.value_size = sizeof(kn_locator)
     meta.tombstones.value_size = sizeof(kn_tombstone)
     meta.names.value_size = 8
     meta.directory.value_size = sizeof(kn_tree)
-    return 0

@@ -25,7 +25,7 @@ from engine.layout cimport kn_load32, kn_load64, kn_locator, kn_meta, kn_op
 from engine.log cimport log_forget, log_map, log_open, log_prepare, op_at, segment_size
 from engine.posix cimport ENOENT, EUCLEAN
 from engine.record cimport encode_record
-from engine.recovery cimport recover
+from engine.recovery cimport rebuild, recover
 from engine.shared cimport Coordination, begin_read, lock, read_published, unlock
 from engine.transaction cimport (
     ADVANCE, CONFLICT, DONE, DUPLICATE, GAP, INSERT, INTRODUCE, REMOVE, REPLICATE_PUT, REPLICATE_REMOVE, STALE_NAMES,
@@ -228,7 +228,7 @@ cdef class Store:
         """Raises what a negative errno of the core means, naming the page of the index if one is damaged."""
         cdef uint32_t page = kn_load32(&self.core.shared.damaged)
         if code == -EUCLEAN and page != 0:
-            raise Corrupt(f"{self.label}: page {page} of index.kbt is damaged")
+            raise Corrupt(f"{self.label}: page {page} of index.kbt is damaged; the index will be made anew from the log")
         raise_errno(code, self.label)
 
     # ---- states ----
@@ -699,6 +699,25 @@ cdef class Store:
         finally:
             if not self.closed:
                 self.shared.give_slot(slot)
+
+    def rebuild(self) -> bool:
+        """Makes the index anew from the log if a page of it was found damaged; returns whether it was. Others may have the table
+        open, and read on; writers wait. Corrupt when the log is damaged, too. Only for whoever holds the node's maintenance
+        lock."""
+        if self.closed:
+            raise Closed(f"{self.directory} is closed")
+        if not kn_load32(&self.core.shared.damaged):
+            return False
+        self.calls += 1
+        try:
+            result = rebuild(&self.core, self.directory)
+        finally:
+            self.calls -= 1
+        if result < 0:
+            self.fail(result)
+        self.sync()
+        self.checkpoint()
+        return True
 
     def trim(self) -> int:
         """Gives blocks of free pages of the index back to the file system: how many holes that made. For an idle table; only

@@ -209,3 +209,128 @@ def test_the_last_of_several_processes_closes_the_table(here: Place) -> None:
     assert rows(store) == expected
     store.close()
     assert (here.directory / "index.kbt").stat().st_mtime_ns == before, "it was recovered"
+
+
+# --- while others have the table open --------------------------------------------------------------------------------
+
+
+def damage_leaves(here: Place) -> None:
+    """Half of all leaves, so that whatever is read meets one."""
+    index = here.directory / "index.kbt"
+    for page in [page for page, level in pages_in_use(index).items() if level == LEAF][::2]:
+        flip(index, page, 200)
+
+
+def test_an_index_is_made_anew_under_those_who_have_the_table_open(here: Place) -> None:
+    store = here.open()
+    expected = fill(store)
+    store.checkpoint()
+    store.close()
+    damage_leaves(here)
+    store, other = here.open(), here.open()
+    with pytest.raises(engine.Corrupt, match=r"page \d+ of index\.kbt is damaged; the index will be made anew"):
+        store.check()
+    assert store.rebuild()
+    assert not store.rebuild(), "it is sound now"
+    assert rows(store) == rows(other) == expected
+    for each in (store, other, here.open()):
+        each.check()
+        each.write("upsert", [{"id": 1, "name": "new"}, {"id": 5000}])
+        each.write("delete", [5000])
+    assert rows(store) == rows(other) == expected | {1: rows(other)[1]}
+    assert rows(other)[1]["name"] == "new"
+    store.close()
+    other.close()
+    found = outcome(here)
+    here.forget_coordination()
+    assert outcome(here) == found
+
+
+def test_pages_of_damaged_trees_are_used_again(here: Place) -> None:
+    store = here.open()
+    expected = fill(store)
+    store.checkpoint()
+    sizes = []
+    for _ in range(6):
+        store.close()
+        damage_leaves(here)
+        store = here.open()
+        with pytest.raises(engine.Corrupt):
+            store.check()
+        assert store.rebuild()
+        store.write("upsert", [{"id": 1}])
+        store.checkpoint()
+        sizes.append(store.counters()["pages"])
+        assert rows(store).keys() == expected.keys() | {1}
+        store.check()
+    assert sizes[-1] <= sizes[1]
+    assert store.counters()["leaked_pages"] == 0
+    store.close()
+
+
+def test_a_view_from_before_stays_as_it_is(here: Place) -> None:
+    store = here.open()
+    expected = fill(store)
+    store.close()
+    store = here.open()
+    view = store.view()
+    name = next(page for page, level in pages_in_use(here.directory / "index.kbt").items() if level == BRANCH)
+    flip(here.directory / "index.kbt", name, 100)
+    with pytest.raises(engine.Corrupt):
+        store.check()
+    flip(here.directory / "index.kbt", name, 100)
+    assert store.rebuild()
+    store.write("delete", list(expected))
+    for _ in range(3):
+        store.write("insert", [{"id": key} for key in range(9000, 9500)])
+        store.write("delete", list(range(9000, 9500)))
+        store.checkpoint()
+    assert {key: view.get(key) for key in expected} == expected
+    view.close()
+    assert rows(store) == {}
+    store.close()
+
+
+def test_where_the_log_is_damaged_too_the_index_stays(here: Place) -> None:
+    store = here.open()
+    expected = fill(store)
+    store.close()
+    segment = here.segments()[0]
+    with segment.open("r+b") as file:
+        file.seek(4096 + 60)
+        kept = file.read(1)
+        file.seek(4096 + 60)
+        file.write(bytes([kept[0] ^ 1]))
+    damage_leaves(here)
+    store = here.open()
+    with pytest.raises(engine.Corrupt, match=r"page \d+ of index\.kbt"):
+        store.check()
+    with pytest.raises(engine.Corrupt, match=r"the frame at byte 4096 of segment 000001\.log is damaged"):
+        store.rebuild()
+    with segment.open("r+b") as file:
+        file.seek(4096 + 60)
+        file.write(kept)
+    assert store.rebuild()
+    assert rows(store) == expected
+    store.close()
+
+
+def test_the_upkeep_of_a_node_mends_tables_and_the_catalog(node: engine.Node) -> None:
+    table = node.create_table("dev", "dog")
+    table.insert([{"id": key, "name": f"name {key}"} for key in range(1000)])
+    node.maintain(0)
+    directories = [path for path in (node.root / "schema").iterdir() if path.is_dir()]
+    node.close()
+    for directory in directories:
+        for page in pages_in_use(directory / "index.kbt"):
+            flip(directory / "index.kbt", page, 100)
+    with engine.open_node(node.root) as again:
+        with pytest.raises(engine.Corrupt, match=r"index\.kbt"):
+            again.table("dev", "dog")
+        again.maintain()
+        mended = again.table("dev", "dog")
+        with pytest.raises(engine.Corrupt, match=r"^Table 'dev\.dog' .* page \d+ of index\.kbt"):
+            mended.get(5)
+        again.maintain()
+        assert mended.get(5)["name"] == "name 5"
+        assert mended.count("name", "starts_with", "name 1") == 111
