@@ -6,8 +6,8 @@ with engine.open_node("/data/kennel") as node:
 """
 
 from grammar.budget import Budget
-from grammar.errors import SqlError
+from grammar.errors import SqlError, UnknownColumn
 from grammar.scope import Touch
 from grammar.statement import Statement, prepare, query
 
-__all__ = ["Budget", "SqlError", "Statement", "Touch", "prepare", "query"]
+__all__ = ["Budget", "SqlError", "Statement", "Touch", "UnknownColumn", "prepare", "query"]

@@ -25,7 +25,7 @@ from grammar.bound import (
     TableSource,
     tables_of,
 )
-from grammar.errors import SqlError, ambiguous_column, unknown_column
+from grammar.errors import SqlError, UnknownColumn, ambiguous_column, closest
 from grammar.functions import lookup
 from grammar.functions.aggregate import find as find_aggregate
 from grammar.functions.signature import check_arguments
@@ -246,7 +246,7 @@ def _using(join: syntax.Join, left: Source, right: Source, scope: Scope) -> Expr
 def _only_field(name: str, source: Source, scope: Scope) -> Field:
     found = [each for each in tables_of(source) if name in each.attributes]
     if not found:
-        raise unknown_column(name)
+        raise UnknownColumn(name, closest(name, [known for each in tables_of(source) for known in each.attributes]))
     if len(found) > 1:
         raise ambiguous_column(name)
     return scope.field(found[0], name, name)

@@ -16,7 +16,7 @@ from grammar.bound import (
     Field,
     TableSource,
 )
-from grammar.errors import SqlError, unknown_column
+from grammar.errors import SqlError, UnknownColumn, closest
 from grammar.scope import Catalog, Scope, table_for_write
 from grammar.syntax import Expression
 
@@ -26,8 +26,8 @@ def bind_statement(statement: syntax.Statement, catalog: Catalog) -> BoundStatem
     match statement:
         case syntax.Query():
             return bind_query(statement, Scope(catalog))
-        case syntax.Explain(query=query):
-            return BoundExplain(bind_query(query, Scope(catalog)))
+        case syntax.Explain(query=query, analyze=analyze):
+            return BoundExplain(bind_query(query, Scope(catalog)), analyze)
         case syntax.Insert():
             return _insert(statement, catalog)
         case syntax.Update():
@@ -92,7 +92,8 @@ def _conflict(
         if column.names[0] != "excluded" or len(column.names) != 2:
             return None
         if column.names[1] not in columns:
-            raise unknown_column(".".join(column.names))
+            name = closest(column.names[1], columns)
+            raise UnknownColumn(".".join(column.names), name and f"excluded.{name}")
         return Field(proposed, column.names[1], ".".join(column.names))
 
     return _assignments(conflict.assignments, target, catalog, Rules(place="SET", before=excluded))
@@ -113,7 +114,7 @@ def _assignments(
     for each in assignments:
         *qualifier, attribute = each.column.names
         if qualifier and qualifier not in ([target.table], [target.schema, target.table]):
-            raise unknown_column(".".join(each.column.names))
+            raise UnknownColumn(".".join(each.column.names))
         catalog.see(target, "update", attribute)
         found.append((attribute, bind_expression(each.value, scope, rules)))
     return tuple(found)

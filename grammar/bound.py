@@ -201,6 +201,7 @@ class BoundDelete:
 @dataclass(frozen=True, slots=True)
 class BoundExplain:
     query: BoundQuery
+    analyze: bool
 
 
 BoundStatement = Selection | Combination | BoundInsert | BoundUpdate | BoundDelete | BoundExplain

@@ -25,8 +25,8 @@ class Quoted(str):
 class Builder(Transformer[Token, Any]):
     # --- statements
 
-    def explain(self, query: syntax.Query) -> syntax.Explain:
-        return syntax.Explain(query)
+    def explain(self, analyze: Token | None, query: syntax.Query) -> syntax.Explain:
+        return syntax.Explain(query, analyze is not None)
 
     def insert(
         self, verb: Token, table: syntax.TableName, columns: tuple[str, ...] | None, source: Any, conflict: Any = None

@@ -139,17 +139,17 @@ def _tree(sql: str, tokens: list[Token]) -> syntax.Statement:
 def _run_tables(sql: str, tokens: list[Token]) -> Any:
     machine = _tables().parse_interactive()
     feed: Callable[[Any], None] = machine.feed_token  # our tokens have all that the tables look at: a type
-    position = 0
+    position, text = 0, ""
     try:
         for token in tokens:
-            position = token.start
+            position, text = token.start, token.text
             if len(machine.parser_state.state_stack) > MAX_OPEN:
                 raise SqlError(TOO_DEEP)
             feed(_contextual(machine, token) if token.type in CONTEXTUAL else token)
         position = len(sql)
         return machine.feed_eof()
     except UnexpectedToken as error:
-        raise syntax_error(sql, position, tuple(sorted(error.expected))) from None
+        raise syntax_error(sql, position, text, tuple(sorted(error.expected))) from None
 
 
 def _contextual(machine: InteractiveParser, token: Any) -> Any:

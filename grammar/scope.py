@@ -10,7 +10,7 @@ from typing import Any
 import engine
 from grammar import syntax
 from grammar.bound import BoundQuery, Field, Key, QuerySource, TableSource
-from grammar.errors import SqlError, ambiguous_column, unknown_column
+from grammar.errors import SqlError, UnknownColumn, UnknownTable, ambiguous_column, closest
 from grammar.syntax import Expression, walk
 
 Visible = Callable[[str, str], "list[str] | None"]
@@ -81,12 +81,18 @@ class Catalog:
         """The table as a source. Raises SqlError without a schema, engine.NotFound when there is none."""
         if name.schema is None:
             raise SqlError(f"schema not defined for table {name.table}")
-        table = self.node.table(name.schema, name.table)
+        table = self._opened(name.schema, name.table)
         self._named.setdefault((name.schema, name.table, action), {})
         self.seen[name.schema, name.table] = TableState.of(table)
         return TableSource(
             self.next_number(), alias or name.table, name.schema, name.table, table.primary_key, _attributes(table)
         )
+
+    def _opened(self, schema: str, table: str) -> Any:
+        try:
+            return self.node.table(schema, table)
+        except engine.NoSuchTable:
+            raise UnknownTable(schema, table, closest(table, self.node.tables(schema))) from None
 
     def see(self, source: TableSource, action: str, attribute: str) -> None:
         self._named.setdefault((source.schema, source.table, action), {})[attribute] = None
@@ -139,8 +145,20 @@ class Scope:
         if found is None:
             if not self.sources and self.parent is None:
                 raise SqlError("no from clause")
-            raise unknown_column(".".join(column.names))
+            raise UnknownColumn(".".join(column.names), self._meant(column))
         return found
+
+    def _meant(self, column: syntax.Column) -> str | None:
+        """The name that an unknown column may be meant to be, qualified as it is."""
+        *qualifier, attribute = column.names
+        called = [each for each in self.sources if _is_called(each, qualifier)]
+        if called:
+            name = closest(attribute, [known for each in called for known in each.attributes])
+            return name and ".".join([*qualifier, name])
+        having = [each for each in self.sources if attribute in each.attributes]
+        hidden = [each.alias for each in having if isinstance(each, TableSource) and each.table == qualifier[-1]]
+        alias = hidden[0] if hidden else closest(qualifier[-1], [each.alias for each in having])
+        return alias and f"{alias}.{attribute}"
 
     def find(self, column: syntax.Column) -> Expression | None:
         found = self._own(column)
@@ -171,7 +189,8 @@ class Scope:
             raise SqlError("no from clause")
         sources = [each for each in self.sources if table is None or each.alias == table]
         if not sources:
-            raise unknown_column(f"{table}.*")
+            alias = closest(table or "", [each.alias for each in self.sources])
+            raise UnknownColumn(f"{table}.*", alias and f"{alias}.*")
         return [
             (each, self.catalog.star(each) if isinstance(each, TableSource) else each.attributes) for each in sources
         ]
@@ -187,8 +206,8 @@ def table_for_write(catalog: Catalog, name: syntax.TableName, action: str) -> Ta
         return catalog.table(name, None, action)
     except engine.NoSuchSchema as error:
         raise SqlError(error.message if action == "insert" else f"schema {name.schema} does not exist") from None
-    except engine.NoSuchTable as error:
-        message = f"table {name.schema}.{name.table} does not exist"
+    except UnknownTable as error:
+        message = f"table {name.schema}.{name.table} does not exist{error.suggestion}"
         raise SqlError(error.message if action == "insert" else message) from None
 
 

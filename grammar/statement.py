@@ -23,7 +23,7 @@ from grammar.bound import (
 from grammar.budget import UNWATCHED, Budget
 from grammar.direct import Direct, directly
 from grammar.errors import SqlError
-from grammar.explain import explained
+from grammar.explain import analyzed, explained
 from grammar.frame import Frame
 from grammar.parse import Parsed, parse
 from grammar.plan import plan
@@ -73,7 +73,8 @@ class Statement:
             return Writer(self.node, user, lambda: self._frame(budget, indexes)).write(bound)
         with self._frame(budget, indexes) as frame:
             if isinstance(bound, BoundExplain):
-                return explained(plan(bound.query, frame))
+                operator = plan(bound.query, frame)
+                return analyzed(operator, budget) if bound.analyze else explained(operator)
             return self._rows(bound, frame)
 
     def _direct_rows(self, budget: Budget) -> list[dict[str, Any]] | None:

@@ -322,7 +322,10 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Explain:
+    """`analyze` has the query run as well."""
+
     query: Query
+    analyze: bool
 
 
 Statement = Query | Insert | Update | Delete | Explain

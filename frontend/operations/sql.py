@@ -30,6 +30,10 @@ def _demands(call: Call) -> Sequence[Demand]:
         require_existing(call, _named_tables(text))
     try:
         call.statement = grammar.prepare(call.node, text, call["parameters"])
+    except grammar.UnknownColumn as problem:
+        if call.user.grants.super_user:
+            raise
+        raise grammar.SqlError(problem.plain) from None  # a suggestion could be an attribute that is not to be seen
     except engine.NotFound as problem:
         reads = isinstance(parse(text).statement, syntax.Query | syntax.Explain)
         raise refusal(problem, call.word, 404 if reads else 400) from problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from grammar.frame import Layout, Row
 
@@ -19,8 +19,10 @@ class Step:
     detail: str | None = None
 
 
+@runtime_checkable
 class Operator(Protocol):
-    """`estimate` is how many rows the planner expects. Operators are not changed once they are made."""
+    """`estimate` is how many rows the planner expects. Operators are dataclasses, and not changed once
+    they are made."""
 
     @property
     def layout(self) -> Layout: ...

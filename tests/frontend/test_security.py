@@ -482,3 +482,16 @@ def test_no_operation_shows_what_passwords_and_tokens_are_checked_against(node: 
         ):
             assert refused.status == 403
             assert refused.body["invalid_schema_items"] == [f"Attribute '{name}' does not exist on 'system.hdb_user'"]
+
+
+def test_no_suggestion_of_an_error_names_what_may_not_be_seen(
+    farm: Api, member: Callable[[dict[str, Any]], Api]
+) -> None:
+    kim = member(on_goats("read", attributes=[attribute("name", "read")]))
+    assert farm("sql", sql="SELECT coats FROM farm.goat").error == (400, "unknown column coats. Did you mean coat?")
+    assert kim("sql", sql="SELECT coats FROM farm.goat").error == (400, "unknown column coats")
+    assert farm("sql", sql="SELECT * FROM farm.secrets").error == (
+        404,
+        "Table 'farm.secrets' does not exist. Did you mean farm.secret?",
+    )
+    assert "secret?" not in str(kim("sql", sql="SELECT * FROM farm.secrets").body)

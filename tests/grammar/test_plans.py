@@ -152,6 +152,26 @@ def test_explain_links_steps_and_tells_conditions(node, big):
     assert (rows[2]["detail"], rows[3]["detail"], rows[3]["table"]) == ("s LIKE '%9'", "n > 98", "a.t")
 
 
+def test_explain_analyze_counts_what_each_step_gave(node, big):
+    sql = "SELECT l.s, COUNT(*) FROM a.t l JOIN a.t r ON l.u = r.n WHERE l.n = 5 AND r.u < 300 GROUP BY l.s LIMIT 3"
+    planned = grammar.query(node, f"EXPLAIN {sql}")
+    rows = grammar.query(node, f"explain analyze {sql}")
+    assert [{name: row[name] for name in planned[0]} for row in rows] == planned
+    assert [(row["operation"], row["actual_rows"]) for row in rows] == [
+        ("limit", 1),
+        ("group", 1),
+        ("lookup join", 3),
+        ("index range", 10),
+    ]
+    times = [row["milliseconds"] for row in rows]
+    assert times == sorted(times, reverse=True) and times[-1] >= 0
+
+
+def test_explain_analyze_stops_where_a_limit_does(node, big):
+    rows = grammar.query(node, "EXPLAIN ANALYZE SELECT u FROM a.t WHERE u % 2 = 0 LIMIT 5")
+    assert [row["actual_rows"] for row in rows[:2]] == [5, 5]
+
+
 def test_explain_shows_the_literals_of_this_statement(node, big):
     for number in (1, 2):
         assert grammar.query(node, f"EXPLAIN SELECT id FROM a.t WHERE n = {number}")[0]["detail"] == f"n = {number}"

@@ -83,7 +83,7 @@ def test_nested_values_are_reached_step_by_step(kennel, run):
         ("SELECT nope FROM farm.dog", "unknown column nope"),
         ("SELECT ID FROM farm.dog", "unknown column ID"),
         ("SELECT x.id FROM farm.dog d", "unknown column x.id"),
-        ("SELECT dog.id FROM farm.dog d", "unknown column dog.id"),
+        ("SELECT dog.id FROM farm.dog d", "unknown column dog.id. Did you mean d.id?"),
         ("SELECT x.* FROM farm.dog", "unknown column x.*"),
         ("SELECT * FROM dog", "schema not defined for table dog"),
         ("SELECT * FROM `farm.dog`", "schema not defined for table farm.dog"),

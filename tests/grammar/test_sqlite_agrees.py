@@ -93,6 +93,9 @@ def test_every_plan_can_be_explained(pairs: list[Pair], chance: Random) -> None:
         steps = grammar.query(node, f"EXPLAIN {sql.kennel}")
         assert [step["step"] for step in steps] == list(range(1, len(steps) + 1))
         assert all(step["parent"] < step["step"] and step["rows"] >= 0 for step in steps)
+        run = grammar.query(node, f"EXPLAIN ANALYZE {sql.kennel}")
+        assert [step["operation"] for step in run] == [step["operation"] for step in steps]
+        assert run[0]["actual_rows"] == len(ours(node, sql.kennel))
 
 
 @SETTINGS

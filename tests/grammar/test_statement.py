@@ -22,7 +22,30 @@ class TestSyntaxErrors:
         ],
     )
     def test_the_fragment_is_quoted_as_harperdb_does(self, error, sql, fragment):
-        assert error(sql) == f"Invalid SQL at: {fragment}. {ADVICE}"
+        assert error(sql).startswith(f"Invalid SQL at: {fragment}. {ADVICE} Line ")
+
+    @pytest.mark.parametrize(
+        ("sql", "detail"),
+        [
+            (
+                "SELECT a\n  FROM b.c\n WHERE ORDER",
+                "Line 3, column 8: there is ORDER, where an expression or NOT is expected.",
+            ),
+            ("SELECT a FROM b.c GROUP a", "Line 1, column 25: there is a, where BY is expected."),
+            ("SELECT (1", "Line 1, column 10: the statement ends, where ) is expected."),
+            ("SELECT a FROM", "Line 1, column 14: the statement ends, where a name or ( is expected."),
+            (
+                "SELECT a FROM b.c LIMIT 'x'",
+                "Line 1, column 25: there is 'x', where a parameter or a whole number is expected.",
+            ),
+            ("SELECT a IS 5", "Line 1, column 13: there is 5, where FALSE, NOT, NULL or TRUE is expected."),
+            ("SELECT\n'abc", "Line 2, column 1: ' is never closed."),
+            ("SELECT /* 1", "Line 1, column 8: /* is never closed."),
+            ("SELECT # 1", "Line 1, column 8: nothing can start with '#'."),
+        ],
+    )
+    def test_the_place_the_token_and_what_was_expected_are_told(self, error, sql, detail):
+        assert error(sql).endswith(f" {ADVICE} {detail}")
 
     def test_line_column_and_what_was_expected_are_told(self, node):
         with pytest.raises(grammar.SqlError) as caught:
@@ -108,6 +131,31 @@ class TestSyntaxErrors:
                 assert run(f"SELECT id {word} FROM a.t {word} WHERE {word}.id = 1") == [{word: 1}]
         assert run("SELECT `select`.`id` FROM a.t `select`") == [{"id": 1}]
         assert run("SELECT [top] FROM a.[t]") == [{"top": "top"}]
+
+
+class TestSuggestions:
+    @pytest.mark.parametrize(
+        ("sql", "text"),
+        [
+            ("SELECT wieght FROM farm.dog", "unknown column wieght. Did you mean weight?"),
+            ("SELECT d.nme FROM farm.dog d", "unknown column d.nme. Did you mean d.name?"),
+            ("SELECT dog.name FROM farm.dog AS d", "unknown column dog.name. Did you mean d.name?"),
+            ("SELECT x.name FROM farm.dog AS d", "unknown column x.name"),
+            ("SELECT dgo.name FROM farm.dog", "unknown column dgo.name. Did you mean dog.name?"),
+            ("SELECT dgo.* FROM farm.dog", "unknown column dgo.*. Did you mean dog.*?"),
+            ("SELECT id FROM farm.dog WHERE agee = 1", "unknown column agee. Did you mean age?"),
+            ("SELECT * FROM farm.dog JOIN farm.breed USING (idd)", "unknown column idd. Did you mean id?"),
+            ("SELECT q.nam FROM (SELECT name FROM farm.dog) q", "unknown column q.nam. Did you mean q.name?"),
+            ("UPDATE farm.dog SET age = agge + 1", "unknown column agge. Did you mean age?"),
+            ("SELECT * FROM farm.dgo", "Table 'farm.dgo' does not exist. Did you mean farm.dog?"),
+            ("INSERT INTO farm.dogs (id) VALUES (1)", "Table 'farm.dogs' does not exist. Did you mean farm.dog?"),
+            ("DELETE FROM farm.dogs", "table farm.dogs does not exist. Did you mean farm.dog?"),
+            ("SELECT nothing_like_it FROM farm.dog", "unknown column nothing_like_it"),
+            ("SELECT * FROM farm.zebra", "Table 'farm.zebra' does not exist"),
+        ],
+    )
+    def test_an_unknown_name_comes_with_the_known_one_that_it_resembles(self, kennel, error, sql, text):
+        assert error(sql) == text
 
 
 class TestTouches:
