@@ -2,7 +2,7 @@
 
 A line has the members that `read_log` gives: timestamp (ISO 8601, UTC, milliseconds), thread (process name and pid),
 level (one of `engine.settings.LOG_LEVELS`), tags and message. Lines are appended whole, and a file that was moved away
-is opened anew, so any tool may rotate it.
+is opened anew, so that the node itself (engine.rotation) or any tool may rotate it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 It holds the maintenance lock, looks after the tables, runs replication when clustering is enabled, and serves the
 control socket. Under a supervisor it is one process of several; alone it is a node without the HTTP API.
 
-`--extension MODULE` has it run a part that the engine does not know, such as the jobs of the layers above: the module
-has a function `start(node)`, whose result has `operations()` for the control socket, and `close()`.
+It also runs parts that the engine does not know, such as the jobs of the layers above: modules with a function
+`start(node)`, whose result has `operations()` for the control socket, and `close()`. They are those that installed
+distributions name as entry points of the group `kennel.parts`, or the one that `--extension MODULE` names.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib
+import importlib.metadata
 import logging
 import os
 import signal
@@ -26,8 +28,10 @@ import engine
 from engine import configuration, control, logs
 from engine.configuration import Configuration
 from engine.process import CannotStart, Exit, die_with, explanation, status_of
+from engine.rotation import Rotation
 
 LOCK_NAME = "maintenance.lock"
+PARTS = "kennel.parts"  # the group of entry points
 MAINTENANCE_INTERVAL = 1.0  # seconds
 LOCK_PATIENCE = 5.0  # seconds to wait for a predecessor, or an embedded process at maintenance, to let go
 
@@ -65,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 def serve(root: Path, settings: Configuration, stopping: threading.Event, extension: str | None = None) -> None:
     """Open the node and be its node process until `stopping` is set; `extension` names a module, see above."""
     logs.configure(settings, "node")
+    rotation = Rotation(settings)
     started = time.monotonic()
     with engine.open_node(root) as node:
         parts = list(_parts(node, settings, extension))
@@ -79,7 +84,7 @@ def serve(root: Path, settings: Configuration, stopping: threading.Event, extens
         thread.start()
         try:
             while not stopping.wait(MAINTENANCE_INTERVAL):
-                _maintain(node)
+                _maintain(node, rotation)
         finally:
             server.close()
             for part in parts:
@@ -91,20 +96,29 @@ def _parts(node: engine.Node, settings: Configuration, extension: str | None) ->
         from engine import replication  # here: a node without a cluster needs no ZeroMQ
 
         yield replication.start(node, settings)
-    if extension is not None:
+    named = [extension] if extension is not None else sorted({point.value for point in _entry_points()})
+    for name in named:
         try:
-            module = importlib.import_module(extension)
+            module = importlib.import_module(name)
         except ModuleNotFoundError as error:
-            raise CannotStart(Exit.USAGE, f"there is no extension {extension}: {error}") from error
+            raise CannotStart(Exit.USAGE, f"there is no extension {name}: {error}") from error
         yield module.start(node)
 
 
-def _maintain(node: engine.Node) -> None:
-    """Look after the tables; a table in trouble must not end replication and control."""
+def _entry_points() -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group=PARTS)
+
+
+def _maintain(node: engine.Node, rotation: Rotation) -> None:
+    """Look after the tables and the log; trouble with either must not end replication and control."""
     try:
         node.maintain()
     except engine.KennelError:
         log.exception("maintenance failed; it will be tried again")
+    try:
+        rotation.look_after()
+    except OSError as error:
+        log.error("the log cannot be rotated: %s", error)
 
 
 def _status(started: float) -> dict[str, Any]:

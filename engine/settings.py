@@ -286,6 +286,7 @@ _ROWS = [
     *_statement_limits("sql.jobs", 0, "512M"),
     Setting("bulk.fileRoots", [], _texts),
     Setting("bulk.urlPrivateNetworks", False, _boolean),
+    Setting("bulk.jobRetention", "30d", _duration),
     Setting("schemas", None, _anything),
     Setting("localStudio.enabled", False, _boolean),
     Setting("ipc.network.port", 9383, _port),
@@ -319,5 +320,6 @@ SECTION_NOTES: dict[str, str] = {
     "logging": "Levels: notify, fatal, error, warn, info, debug, trace.",
     "storage": "durability commit: an acknowledged write is on disk. interval: synced every syncInterval ms.",
     "sql": "What one statement may use. timeout in milliseconds; timeout or maxRows 0: no limit. sql.jobs: exports.",
-    "bulk": "Where csv_file_load and export_local may read and write; empty: anywhere outside this directory.",
+    "bulk": "Where csv_file_load and export_local may read and write; empty: anywhere outside this directory.\n"
+    "jobRetention: how long jobs that have ended are shown.",
 }

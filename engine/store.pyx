@@ -500,6 +500,8 @@ cdef class Store:
         self.calls -= 1
         if verdict == -EUCLEAN:
             self.fail(verdict)
+        if result == -errno_codes.ETIMEDOUT:
+            raise Busy(f"The write was not on disk within {LOCK_MS // 1000} seconds. It may still take effect.")
         if verdict < 0 or result < 0:
             raise_errno(verdict if verdict < 0 else result, "The table")
         if verdict == TOO_LARGE:

@@ -152,7 +152,8 @@ class Supervisor:
             self.status = code if known else Exit.FAILED
             log.critical("%s ended with %d before the node answered; giving up", child.name, code)
             return False
-        log.error("%s ended with %d; starting it again in %.2f s", child.name, code, child.delay)
+        level = logging.ERROR if code else logging.INFO  # who ends well was asked to, by restart_service
+        log.log(level, "%s ended with %d; starting it again in %.2f s", child.name, code, child.delay)
         return True
 
     def _stop(self, child: Child) -> None:

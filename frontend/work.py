@@ -5,7 +5,7 @@ permission check, and SQL in exports. What a job needs is imported with the firs
 
 A job runs in a thread, AT_ONCE of them at a time. Its row is written before the caller gets its id, again while it goes
 on, and when it has ended. A node process that starts finds the rows of jobs that its predecessor did not finish, and
-ends them with the reason.
+ends them with the reason. Rows of jobs that ended longer ago than `bulk.jobRetention` are removed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 import engine
+from engine.settings import seconds
 from frontend.errors import Refused, refusal
 from frontend.jobs import COMPLETE, CREATED, ERROR, IN_PROGRESS, JOBS, START, Order, now, spool_directory
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 AT_ONCE = 2  # jobs at work
 WAITING = 100  # jobs taken on at most
 REPORT_INTERVAL = 1.0  # seconds between two reports of progress
+FORGOTTEN = 1000  # rows of old jobs that are removed at a time
 GRACE = 5.0  # seconds for jobs to notice that the process ends
 
 INTERRUPTED = "The job was interrupted by a restart of the node."
@@ -87,7 +89,9 @@ class Work:
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._places = threading.BoundedSemaphore(WAITING)
         self._threads: set[threading.Thread] = set()
+        self._kept_for = round(seconds(node.configuration.get("bulk.jobRetention")) * 1000)
         self._end_unfinished()
+        self._forget_old()
 
     def operations(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
         """What this adds to the control socket."""
@@ -126,6 +130,7 @@ class Work:
             with self._slots:
                 self._change(job, status=IN_PROGRESS, start_datetime=now())
                 self._change(job, **self._ended(job, order), end_datetime=now())
+                self._forget_old()
         except engine.Closed:
             log.warning("job %s was cut off", job)  # its row is ended at the next start
         finally:
@@ -160,6 +165,15 @@ class Work:
 
     def _change(self, job: str, **changes: Any) -> None:
         self._rows.update([{"id": job, **changes}])
+
+    def _forget_old(self) -> None:
+        """Remove some of the rows that were kept long enough; as often as jobs end, that is fast enough."""
+        if "end_datetime" not in self._rows.attribute_names():
+            return
+        old = self._rows.search("end_datetime", "less_than", now() - self._kept_for, limit=FORGOTTEN, columns=["id"])
+        gone = [row["id"] for row in old if row.get("id") is not None]
+        if gone:
+            self._rows.delete(gone)
 
     def _end_unfinished(self) -> None:
         for file in self._directory.iterdir():

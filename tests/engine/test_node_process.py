@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import engine
 from engine import control
 from engine.configuration import Configuration
 from engine.process import Exit
+from frontend import work
 
 Run = Callable[..., "subprocess.Popen[str]"]
 
@@ -25,9 +27,11 @@ def run(tmp_path: Path) -> Iterator[Run]:
     """Starts node processes on one root directory; none of them outlives the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, path: Path | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "engine.node", "--root", str(tmp_path / "node"), *arguments]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        searched = os.pathsep.join([*([str(path)] if path else []), *sys.path])
+        environment = {**os.environ, "PYTHONPATH": searched}
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         started.append(process)
         return process
 
@@ -119,3 +123,26 @@ def test_a_cluster_needs_no_http(tmp_path: Path, run: Run) -> None:
     )
     assert eventually(lambda: answers(root, process))
     assert control.call(root, "cluster_status") == {"node_name": "lone", "is_enabled": True, "connections": []}
+
+
+def test_alone_it_runs_the_parts_that_installed_distributions_name(tmp_path: Path, run: Run) -> None:
+    """As those of jobs are named by our own distribution."""
+    metadata = tmp_path / "site" / "shelter-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shelter\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[kennel.parts]\nbarking = shelter_part\n")
+    (tmp_path / "site" / "shelter_part.py").write_text(
+        "class Part:\n"
+        "    def operations(self): return {'bark': lambda body: body['times'] * 'wow '}\n"
+        "    def close(self): pass\n"
+        "def start(node): return Part()\n"
+    )
+    process = run(path=tmp_path / "site")
+    assert eventually(lambda: answers(tmp_path / "node", process))
+    assert control.call(tmp_path / "node", "bark", {"times": 2}) == "wow wow "
+
+
+def test_jobs_are_such_a_part() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["kennel.parts"] == {"jobs": work.__name__}
+    assert callable(work.start)

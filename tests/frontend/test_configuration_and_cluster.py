@@ -211,7 +211,7 @@ def test_a_restart_is_asked_of_the_supervisor(node: engine.Node, api: Api) -> No
     try:
         with pidfile.held(node.root):
             assert api.ok("restart") == {"message": "Restarting KennelDB. This may take up to 60 seconds."}
-            assert api.ok("restart_service", service="http_workers") == {"message": "Restarting http_workers"}
+            assert api.ok("restart_service", service="harperdb") == {"message": "Restarting harperdb"}
             assert api("restart_service", service="sshd").error == (400, "Invalid service")
             assert api("restart_service").error == (400, "Invalid service")
     finally:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import engine
 import frontend.work
+from engine import configuration
 from frontend import jobs
 from frontend.app import create_app
 from frontend.csv_rows import value_of
@@ -313,3 +314,20 @@ def test_a_large_file_is_loaded_in_chunks(farm: Api, tmp_path: Path) -> None:
         "successfully loaded 2500 of 2500 records",
     )
     assert farm.ok("sql", sql="SELECT COUNT(*) AS n FROM farm.goat WHERE n = 3") == [{"n": 357}]
+
+
+def test_jobs_that_ended_long_ago_are_forgotten(tmp_path: Path) -> None:
+    root = tmp_path / "node"
+    with engine.open_node(root) as node:
+        hour, rows = 3_600_000, node.system("hdb_job")
+        for identity, ended_at in (("old", jobs.now() - 2 * hour), ("new", jobs.now() - hour // 2), ("waiting", None)):
+            row = {"id": identity, "status": "COMPLETE", "created_datetime": 1, "end_datetime": ended_at}
+            rows.insert([{name: value for name, value in row.items() if value is not None}])
+    configuration.change(root, {"bulk_jobRetention": "1h"})
+    with engine.open_node(root) as node:
+        Work(node).close()
+        assert [node.system("hdb_job").get(identity) is None for identity in ("old", "new", "waiting")] == [
+            True,
+            False,
+            False,
+        ]

@@ -170,6 +170,26 @@ def test_a_child_that_does_not_stop_is_killed_at_the_second_signal(real_node: Re
     assert eventually(lambda: real_node.processes() == [])
 
 
+@pytest.mark.parametrize("service", ["http_workers", "clustering"])
+def test_a_service_is_restarted_by_itself(real_node: RealNode, service: str) -> None:
+    def pids() -> dict[str, int]:
+        return {"http_workers": real_node.master().pid, "clustering": real_node.node_process().pid}
+
+    before, supervisor = pids(), real_node.supervisor().pid
+    assert real_node.post("set_configuration", logging_level="info")[0] == 200
+    assert real_node.post("restart_service", service=service) == (200, {"message": f"Restarting {service}"})
+
+    def renewed() -> bool:
+        with contextlib.suppress(StopIteration, psutil.NoSuchProcess, ValueError):
+            return pids()[service] != before[service]
+        return False
+
+    assert eventually(renewed) and eventually(real_node.answers) and eventually(real_node.node_process_answers)
+    after = pids()
+    assert {name for name in after if after[name] != before[name]} == {service}
+    assert real_node.supervisor().pid == supervisor
+
+
 def test_a_restart_by_signal_reads_the_configuration_anew(real_node: RealNode) -> None:
     former = real_node.node_process().pid
     change(real_node.root, {"operationsApi_network_keepAliveTimeout": 7000, "http_workers": 1})
