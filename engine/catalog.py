@@ -155,11 +155,12 @@ class Catalog:
 
     @staticmethod
     def lay(root: Path) -> None:
-        """Make the files of an empty catalog, unless they are there. Needs the lock."""
+        """Make the files of an empty catalog, durably, unless they are there. Needs the lock."""
         directory = root / "schema"
         directory.mkdir(mode=0o700, exist_ok=True)
         if not (directory / str(CATALOG_ID)).exists():
             _lay_table(directory, CATALOG_ID)
+        sync_directory(root)
 
     def close(self, reason: str) -> None:
         """From now on everything is Closed, for this reason."""

@@ -33,13 +33,6 @@ cdef extern from "<unistd.h>" nogil:
     int usleep(unsigned int microseconds)
 
 
-cdef extern from "<sys/uio.h>" nogil:
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-    ssize_t writev(int fd, const iovec* parts, int count)
-
-
 cdef extern from "<sys/mman.h>" nogil:
     int PROT_READ, PROT_WRITE, MAP_SHARED, MS_SYNC
     void* MAP_FAILED

@@ -7,24 +7,17 @@ that load the engine map it; per failpoint it holds {action u32, argument u32, h
 an action: 1 kill the process at the argument-th hit from now, 2 wait while the action stays, 3 fail with errno argument,
 4 stop the process (SIGSTOP) at the argument-th hit from now.
 Without the variable a failpoint costs one load of a null pointer.
-
-A trace is the history of a table's files for tests that cut the power: with KENNEL_TRACE naming a file, every operation
-that changes a file is appended to it as
-    kind u8 | inode u64 | offset u64 | size u32 | data      kinds: W write, S sync, N new name, D directory sync, A note
-(N: data is the path that the inode has from now on; A: whatever the test puts in between with `note`.) Stores into mapped
-files are not in it; what has to survive them is on the log.
 """
 
 import os
 
 from engine.posix cimport (
-    CLOCK_REALTIME, EINTR, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MAP_FAILED, MAP_SHARED, MS_SYNC, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_RDWR, PROT_READ, PROT_WRITE,
-    SIGKILL, SIGSTOP, clock_gettime, close, errno, fallocate, fdatasync, fstat, fsync, iovec, mmap, msync, open as open_call, posix_fallocate, pwrite,
-    raise_signal, stat_result, timespec, usleep, writev,
+    CLOCK_REALTIME, EINTR, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MAP_FAILED, MAP_SHARED, MS_SYNC, O_CLOEXEC, O_DIRECTORY,
+    O_RDONLY, O_RDWR, PROT_READ, PROT_WRITE, SIGKILL, SIGSTOP, clock_gettime, close, errno, fallocate, fdatasync, fstat, fsync, mmap, msync, open as open_call, posix_fallocate, pwrite,
+    raise_signal, stat_result, timespec, usleep,
 )
 from engine.layout cimport kn_add32, kn_add64, kn_load32
 from libc.stdio cimport remove, rename
-from libc.string cimport memcpy, strlen
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum:
@@ -64,42 +57,6 @@ def _map_failpoints(path: str) -> None:
 
 if os.environ.get("KENNEL_FAILPOINTS"):
     _map_failpoints(os.environ["KENNEL_FAILPOINTS"])
-
-
-cdef int trace_fd = -1
-
-if os.environ.get("KENNEL_TRACE"):
-    trace_fd = os.open(os.environ["KENNEL_TRACE"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-cdef struct TraceHead:
-    uint8_t kind
-    uint8_t inode[8]
-    uint8_t offset[8]
-    uint8_t size[4]
-
-
-cdef void _trace(uint8_t kind, int fd, uint64_t offset, const void* data, size_t size) noexcept nogil:
-    """One record, in one append, so that records of several threads and processes do not mix."""
-    cdef TraceHead head
-    cdef stat_result found
-    cdef uint64_t inode
-    cdef uint32_t length = <uint32_t>size
-    cdef iovec parts[2]
-    fstat(fd, &found)
-    inode = found.st_ino
-    head.kind = kind
-    memcpy(head.inode, &inode, 8)
-    memcpy(head.offset, &offset, 8)
-    memcpy(head.size, &length, 4)
-    parts[0].iov_base, parts[0].iov_len = &head, sizeof(TraceHead)
-    parts[1].iov_base, parts[1].iov_len = <void*>data, size
-    writev(trace_fd, parts, 2)
-
-
-def note(text: bytes) -> None:
-    """Puts a record of the test's own into the trace."""
-    if trace_fd >= 0:
-        _trace(c"A", trace_fd, 0, <char*>text, len(text))
 
 
 cdef bint watched() noexcept nogil:
@@ -144,8 +101,6 @@ cdef int close_file(int fd) noexcept nogil:
 
 cdef int write_at(int fd, const void* data, size_t size, uint64_t offset) noexcept nogil:
     """Writes all of it; a short write is continued."""
-    if trace_fd >= 0:
-        _trace(c"W", fd, offset, data, size)
     cdef const uint8_t* left = <const uint8_t*>data
     cdef long done
     while size > 0:
@@ -164,16 +119,12 @@ cdef int data_sync(int fd) noexcept nogil:
     """fdatasync. A failure is final: what was dirty may be lost, a second call would lie."""
     if fdatasync(fd) < 0:
         return -errno
-    if trace_fd >= 0:
-        _trace(c"S", fd, 0, NULL, 0)
     return 0
 
 
 cdef int file_sync(int fd) noexcept nogil:
     if fsync(fd) < 0:
         return -errno
-    if trace_fd >= 0:
-        _trace(c"S", fd, 0, NULL, 0)
     return 0
 
 
@@ -195,8 +146,6 @@ cdef int sync_directory(const char* path) noexcept nogil:
     if fd < 0:
         return fd
     cdef int result = -errno if fsync(fd) < 0 else 0
-    if result == 0 and trace_fd >= 0:
-        _trace(c"D", fd, 0, path, strlen(path))
     close_file(fd)
     return result
 
@@ -206,14 +155,7 @@ cdef int remove_file(const char* path) noexcept nogil:
 
 
 cdef int rename_file(const char* old, const char* new) noexcept nogil:
-    cdef int fd
-    if rename(old, new) < 0:
-        return -errno
-    if trace_fd >= 0:
-        fd = open_file(new, O_RDONLY)
-        _trace(c"N", fd, 0, new, strlen(new))
-        close_file(fd)
-    return 0
+    return -errno if rename(old, new) < 0 else 0
 
 
 cdef int file_size(int fd, uint64_t* size) noexcept nogil:

@@ -1,4 +1,4 @@
-"""A table that several processes work on, and failpoints in them."""
+"""A table that several processes work on, failpoints in them, and the library between them and the system."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import interposer
 import pytest
 from workbench import Bench
 
 MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interposer."""
+    return interposer.build(tmp_path_factory.mktemp("interposer"))
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cutting import read_events
 from failpoints import WAIT
 from hands import wait_until
+from interposer import environment, read_events
 from workbench import Bench
 
 
@@ -98,12 +98,12 @@ def test_with_interval_durability_readers_do_not_wait(bench: Bench) -> None:
     assert careful.ask("rows").keys() == {"1", "2"}
 
 
-def test_what_a_kill_left_unsynced_is_synced_before_it_is_seen(bench: Bench, tmp_path: Path) -> None:
+def test_what_a_kill_left_unsynced_is_synced_before_it_is_seen(bench: Bench, library: Path, tmp_path: Path) -> None:
     writer = bench.hand(durability="interval")
     writer.write("insert", {"id": 1})
     bench.kill_all()
     (bench.directory / "shared.shm").unlink()
-    reader = bench.hand(environment={"KENNEL_TRACE": str(tmp_path / "record")})
+    reader = bench.hand(environment(library, bench.directory, tmp_path / "record"))
     assert reader.ask("rows").keys() == {"1"}
     segment = (bench.directory / "000001.log").stat().st_ino
     assert any(event.kind == "S" and event.inode == segment for event in read_events(tmp_path / "record"))
