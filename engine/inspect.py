@@ -1,8 +1,9 @@
 """Looking into a root directory: `python -m engine.inspect ROOT check|stat|dump|rebuild [schema.table]`.
 
     check    Verifies everything that can be: of each segment the header, every frame and operation, their order
-             and completeness; of the indexes their structure, counts and order, that each holds exactly what the
-             records say, and that the primary one points to the last operation of each key in the log.
+             and completeness; of the indexes the checksum of every page, their structure, counts and order, that each
+             holds exactly what the records say, and that the primary one points to the last operation of each key in
+             the log. An index that is found damaged here is made anew by the node, or by whoever opens the table next.
     stat     Shows how large everything is.
     dump     Prints a table's log, one transaction of JSON per line.
     rebuild  Throws the indexes away and makes them anew from the log; only while nobody has the table open.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,23 @@ def test_damage_is_named_with_file_and_byte(
     assert "dev.cat: sound" in text
     status, text = run(capsys, node.root, "check", "dev.cat")
     assert (status, "dev.dog" in text) == (Exit.OK, False)
+
+
+def test_a_damaged_page_is_named_with_its_index_and_mended_by_the_next_open(
+    node: engine.Node, filled: engine.Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.close()
+    index = node.root / "schema" / filled.id / "index.kbt"
+    content = index.read_bytes()
+    page = next(at for at in range(2 * 4096, len(content), 4096) if b"n19" in content[at : at + 4096])
+    flip(index, page + 4095)
+    status, text = run(capsys, node.root, "check", "dev.dog")
+    assert status == Exit.FAILED
+    assert "dev.dog: damaged\n    damage: Table 'dev.dog'" in text
+    assert re.search(
+        rf"page {page // 4096} of index\.kbt, of the index of attribute \d+, is damaged: its checksum", text
+    )
+    assert run(capsys, node.root, "check", "dev.dog")[0] == Exit.OK
 
 
 def test_a_stopped_root_with_a_damaged_table(
