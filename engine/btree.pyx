@@ -82,8 +82,9 @@ cdef int tree_get(Pager* pager, const kn_tree* tree, const uint8_t* key, int key
 
 
 cdef int tree_rank(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length, uint64_t* rank) noexcept nogil:
-    """How many entries lie below `key`."""
-    cdef int index, before
+    """How many entries lie below `key`. In each branch the shorter side of the path is added up."""
+    cdef uint64_t below = tree.entries
+    cdef int index, other
     cdef bint exact
     cdef kn_page* page
     rank[0] = 0
@@ -92,8 +93,14 @@ cdef int tree_rank(Pager* pager, const kn_tree* tree, const uint8_t* key, int ke
     page = root_page(pager, tree)
     while page != NULL and page.level > 0:
         index = branch_index(page, key, key_length)
-        for before in range(index):
-            rank[0] += count_below(cell_at(page, before))
+        if index * 2 < page.count:
+            for other in range(index):
+                rank[0] += count_below(cell_at(page, other))
+        else:
+            rank[0] += below
+            for other in range(index, page.count):
+                rank[0] -= count_below(cell_at(page, other))
+        below = count_below(cell_at(page, index))
         page = child_page(pager, page, index)
     if page == NULL:
         return -EUCLEAN

@@ -47,9 +47,9 @@ COMPARATORS = {
 Test = Callable[[Any], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Condition:
-    """One comparison.
+    """One comparison. Never changed; not frozen, since that would take longer than to count its matches.
 
     `ranges` are disjoint and ascending. `elementwise`: arrays are judged by their elements, which the index has in its
     element region; otherwise (primary keys, comparisons with arrays or objects) a value is judged as a whole.

@@ -19,6 +19,11 @@ cdef Py_ssize_t key_from_int64(long long value, unsigned char* out) noexcept nog
 # Length of the first value key at `key` (cut, element and compound keys too), -1 when malformed.
 cdef Py_ssize_t key_length(const unsigned char* key, Py_ssize_t n) noexcept nogil
 
+
+cdef class Bounds:
+    cdef readonly bytes low, high
+
+
 cdef bytes encode_key(object value)                             # a primary key; raises InvalidKey
 cdef Py_ssize_t put_key(object value, unsigned char* out) except -1     # the same, into MAX_PRIMARY_KEY bytes
 cdef object decode_key(const unsigned char* key, Py_ssize_t n)  # one value key of exactly n bytes; raises InvalidKey

@@ -24,12 +24,12 @@ the records. Texts in primary keys are never cut.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject_RichCompare
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
 import enum
-from dataclasses import dataclass
 
 from engine.errors import InvalidKey
 
@@ -494,14 +494,24 @@ def split(const unsigned char[:] key not None) -> tuple:
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, order=True)
-class Bounds:
-    """The keys in [low, high), of a primary or of a secondary index."""
+cdef class Bounds:
+    """The keys in [low, high), of a primary or of a secondary index; a value: compared and hashed by its ends."""
 
-    low: bytes
-    high: bytes
+    def __init__(self, bytes low not None, bytes high not None) -> None:
+        self.low, self.high = low, high
 
-    def __and__(self, other: "Bounds") -> "Bounds":
+    def __repr__(self) -> str:
+        return f"Bounds({self.low!r}, {self.high!r})"
+
+    def __hash__(self) -> int:
+        return hash((self.low, self.high))
+
+    def __richcmp__(self, other, int operator):
+        if not isinstance(other, Bounds):
+            return NotImplemented
+        return PyObject_RichCompare((self.low, self.high), ((<Bounds>other).low, (<Bounds>other).high), operator)
+
+    def __and__(self, Bounds other not None) -> Bounds:
         return Bounds(max(self.low, other.low), min(self.high, other.high))
 
     @property
@@ -584,6 +594,6 @@ def starts_with(text: str) -> Bounds:
     return Bounds(cut(key) if not exact(text) else key[:len(key) - 1], key[:min(len(key) - 1, MAX_KEY - 1)] + b"\xff")
 
 
-def elements(bounds: Bounds) -> Bounds:
+def elements(Bounds bounds not None) -> Bounds:
     """The same values among the elements of arrays."""
     return Bounds(b"\x40" + bounds.low, b"\x40" + bounds.high)

@@ -113,17 +113,17 @@ def count(view: View, attribute: str, comparator: str, value: Any) -> int:
     _check(view, (attribute,))
     condition = compare(attribute, comparator, value, is_key=attribute == view.primary_key)
     if _is_plain(condition, view):
-        return _size(view, condition)
+        return _entries(view, attribute, condition.ranges)
     return sum(1 for _ in _resolved(view, condition))
 
 
 def _check(
     view: View, attributes: Iterable[str], columns: Columns = None, offset: int = 0, limit: int | None = None
 ) -> None:
-    known = view.attributes
-    unknown = [name for name in dict.fromkeys([*(columns or ()), *attributes]) if name not in known]
+    has = view.has_attribute
+    unknown = [name for name in (*(columns or ()), *attributes) if not has(name)]
     if unknown:
-        raise UnknownAttribute(*unknown)
+        raise UnknownAttribute(*dict.fromkeys(unknown))
     if limit is not None and limit < 1:
         raise InvalidSearch("'limit' must be greater than or equal to 1")
     if offset < 0:
@@ -253,7 +253,7 @@ def _size(view: View, node: Condition | Group) -> int:
     if not _has_index(view, node):
         return view.count()
     if isinstance(node, Condition):
-        return sum(view.count_in(node.attribute, bounds) for bounds in _ranges(node))
+        return _entries(view, node.attribute, _ranges(node))
     if node.every:
         return min(_size(view, member) for member in node.members)
     return sum(_size(view, member) for member in node.members)
@@ -263,7 +263,14 @@ def _is_plain(node: Condition | Group, view: View) -> TypeGuard[Condition]:
     """Whether a condition is met by exactly the records that its ranges list, once each."""
     if not isinstance(node, Condition) or not node.decided or not view.is_indexed(node.attribute):
         return False
-    return not any(view.count_in(node.attribute, bounds) for bounds in _ranges(node)[len(node.ranges) :])
+    return not node.elementwise or not _entries(view, node.attribute, map(keys.elements, node.ranges))
+
+
+def _entries(view: View, attribute: str, ranges: Iterable[Bounds]) -> int:
+    found = 0
+    for bounds in ranges:
+        found += view.count_in(attribute, bounds)
+    return found
 
 
 def _mark(key: Any) -> Any:

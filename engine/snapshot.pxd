@@ -3,6 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from engine.cursor cimport Cursor
+from engine.keys cimport Bounds
 from engine.layout cimport kn_meta, kn_op, kn_tree
 from engine.store cimport Store
 
@@ -31,7 +32,7 @@ cdef class StoreView:
     cdef dict row(self, const kn_op* op, _Columns columns)
     cdef dict _projected_row(self, const kn_op* op, _Columns columns)
     cdef tuple _tuple(self, const kn_op* op, _Columns columns)
-    cdef _Scan _start(self, str attribute, bounds, bint reverse, long long offset, limit)
+    cdef _Scan _start(self, str attribute, Bounds bounds, bint reverse, long long offset, limit)
     cdef int _check_tree(self, str name, const kn_tree* tree, unsigned char* seen) except -1
     cdef int _check_indexes(self, unsigned char* seen) except -1
     cdef list _all_keys(self, const kn_tree* tree)

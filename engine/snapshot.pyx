@@ -9,13 +9,14 @@ the primary index, and its checksum is verified whenever it is read.
 from collections.abc import Iterable, Iterator, Sequence
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE
 from engine.btree cimport (
     DAMAGED, OUTSIDE, OUT_OF_ORDER, REACHED_TWICE, WRONG_COUNT, WRONG_TOTAL, tree_check, tree_get, tree_rank,
 )
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_previous, cursor_rank, cursor_seek
 from engine.keys cimport (
-    MAX_PRIMARY_KEY, MAX_VALUE_KEY, decode_key, element_key_from_json, json_array_next, key_from_double, key_from_json,
+    MAX_PRIMARY_KEY, MAX_VALUE_KEY, Bounds, decode_key, element_key_from_json, json_array_next, key_from_double, key_from_json,
     key_length, put_key,
 )
 from engine.layout cimport kn_load32, kn_locator, kn_meta, kn_op, kn_tree
@@ -111,6 +112,10 @@ cdef class StoreView:
     def count(self) -> int:
         self.need_open()
         return self.meta.primary.entries
+
+    def has(self, str name) -> bool:
+        """Whether it is the primary key, a time that records carry, or an attribute that some record has had."""
+        return self._number(name) != UNKNOWN_COLUMN
 
     # ---- columns and rows ----
 
@@ -253,22 +258,22 @@ cdef class StoreView:
         return 0
 
     cdef uint64_t _rank(self, const kn_tree* tree, bytes key) except? 0xFFFFFFFFFFFFFFFF:
-        """How many entries lie below `key`."""
+        """How many entries of an index lie below a key."""
         cdef uint64_t rank
-        cdef int result = tree_rank(&self.store.core.pager, tree, <const uint8_t*>(<char*>key), <int>len(key), &rank)
+        cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(key)
+        cdef int result = tree_rank(&self.store.core.pager, tree, start, <int>PyBytes_GET_SIZE(key), &rank)
         if result < 0:
             self.store.fail(result)
         return rank
 
-    cdef _Scan _start(self, str attribute, bounds, bint reverse, long long offset, limit):
+    cdef _Scan _start(self, str attribute, Bounds bounds, bint reverse, long long offset, limit):
         cdef _Scan scan = _Scan()
         cdef uint64_t first, end
         self.need_open()
         scan.view = self
         scan.primary = self.find_tree(attribute, &scan.tree)
         scan.reverse = reverse
-        first = self._rank(&scan.tree, bounds.low)
-        end = self._rank(&scan.tree, bounds.high)
+        first, end = self._rank(&scan.tree, bounds.low), self._rank(&scan.tree, bounds.high)
         scan.left = end - first if end > first else 0
         if offset >= <long long>scan.left:
             scan.left = 0
@@ -279,19 +284,19 @@ cdef class StoreView:
         scan.place(end - 1 - offset if reverse else first + offset, scan.left)
         return scan
 
-    def scan(self, attribute: str, bounds: object, *, reverse: bool = False, offset: int = 0, limit: int | None = None,
+    def scan(self, attribute: str, Bounds bounds not None, *, reverse: bool = False, offset: int = 0, limit: int | None = None,
              columns: Sequence[str] | None = None) -> Iterator[dict]:
         return self._rows(self._start(attribute, bounds, reverse, offset, limit), self._project(columns))
 
-    def tuples(self, attribute: str, bounds: object, columns: Sequence[str], *, reverse: bool = False, offset: int = 0,
+    def tuples(self, attribute: str, Bounds bounds not None, columns: Sequence[str], *, reverse: bool = False, offset: int = 0,
                limit: int | None = None) -> Iterator[tuple]:
         return self._tuples(self._start(attribute, bounds, reverse, offset, limit), self._project(columns))
 
-    def keys(self, attribute: str, bounds: object, *, reverse: bool = False, offset: int = 0,
+    def keys(self, attribute: str, Bounds bounds not None, *, reverse: bool = False, offset: int = 0,
              limit: int | None = None) -> Iterator:
         return self._keys(self._start(attribute, bounds, reverse, offset, limit))
 
-    def entries(self, attribute: str, bounds: object, *, reverse: bool = False) -> Iterator[tuple]:
+    def entries(self, attribute: str, Bounds bounds not None, *, reverse: bool = False) -> Iterator[tuple]:
         return self._entries(self._start(attribute, bounds, reverse, 0, None))
 
     def _rows(self, _Scan scan, _Columns columns):
@@ -313,10 +318,15 @@ cdef class StoreView:
             key = decode_key(scan.at + scan.value_length, scan.length - scan.value_length)
             yield (key if scan.primary else decode_key(scan.at, scan.value_length)), key
 
-    def count_in(self, attribute: str, bounds: object) -> int:
-        return self._start(attribute, bounds, False, 0, None).left
+    def count_in(self, str attribute, Bounds bounds not None) -> int:
+        cdef kn_tree tree
+        cdef uint64_t first, end
+        self.need_open()
+        self.find_tree(attribute, &tree)
+        first, end = self._rank(&tree, bounds.low), self._rank(&tree, bounds.high)
+        return end - first if end > first else 0
 
-    def distinct(self, attribute: str, bounds: object) -> Iterator[tuple]:
+    def distinct(self, attribute: str, Bounds bounds not None) -> Iterator[tuple]:
         cdef _Scan scan = self._start(attribute, bounds, False, 0, None)
         cdef uint64_t rank, total, group
         cdef bytes upper

@@ -62,6 +62,12 @@ class View:
         """The number of the last transaction that this view sees."""
         return self.snapshot.seq
 
+    def has_attribute(self, name: str) -> bool:
+        """Whether it is one of `attributes`."""
+        if self.definition.attributes:
+            return name in self.attributes
+        return name in TIMES or self.snapshot.has(name)
+
     def is_indexed(self, attribute: str) -> bool:
         return self._indexed is None or attribute in self._indexed
 

@@ -111,6 +111,9 @@ class View:
     def count(self) -> int:
         return len(self.rows)
 
+    def has_attribute(self, name: str) -> bool:
+        return name in self.attributes
+
     def is_indexed(self, attribute: str) -> bool:
         return self.declared is None or attribute == self.primary_key or self.declared.get(attribute, False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import random
 import subprocess
 import sys
 import threading
@@ -125,3 +127,18 @@ def test_keys_of_every_kind(node: engine.Node) -> None:
     for wrong in (None, True, {}, [], "z" * 599, "☃" * 200, float("nan"), 10**400, "\ud800", b"x"):
         with pytest.raises(engine.InvalidKey):
             table.get(wrong)
+
+
+def test_counts_within_an_index_of_several_levels(node: engine.Node) -> None:
+    table = node.create_table("farm", "counted")
+    draw = random.Random(7)
+    marks = [f"{draw.randrange(10**6):06} {'x' * 300}" for _ in range(1500)]  # a dozen to a page
+    table.insert([{"id": key, "mark": mark} for key, mark in enumerate(marks)])
+    table.delete(range(0, 300, 2))
+    left = sorted(mark for key, mark in enumerate(marks) if key >= 300 or key % 2)
+    for end in ["", *(f"{place:06}" for place in range(0, 10**6, 9973)), "~"]:
+        below = bisect.bisect_left(left, end)
+        assert table.count("mark", "less_than", end) == below
+        assert table.count("mark", "greater_than_equal", end) == len(left) - below
+    for one, other in zip(left[::50], left[25::50], strict=False):
+        assert table.count("mark", "between", [one, other]) == 26
