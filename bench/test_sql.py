@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import grammar
-from bench import records
+from bench import flights, records
 from bench.compare import Contender
 from bench.compare.kennel import Kennel
 from bench.compare.sqlite import Sqlite
@@ -28,31 +28,63 @@ Query = Callable[[str], Rows]
 
 BREEDS = 100
 HALF = records.HIGHEST_SCORE // 2
-STATEMENTS = {
-    "SELECT by id": "SELECT id, name, score FROM bench.dog WHERE id = 77",
-    "COUNT(*)": "SELECT COUNT(*) AS n FROM bench.dog",
-    "COUNT(*) over a range of half the table": f"SELECT COUNT(*) AS n FROM bench.dog WHERE score >= {HALF}",
-    "GROUP BY, COUNT, 100 groups": "SELECT breed, COUNT(*) AS n FROM bench.dog GROUP BY breed",
-    "GROUP BY, COUNT and AVG, 100 groups": (
+NARROW = 20 * records.HIGHEST_SCORE // records.COUNT  # a range of so many scores holds 20 records on average
+LATE = records.COUNT * 9 // 10
+JOINED = """
+    SELECT a.name, COUNT(*) AS flights, AVG(f.dep_delay) AS delay, SUM(f.distance) AS distance, MAX(p.seats) AS seats
+    FROM bench.flight f JOIN bench.plane p ON f.tailnum = p.tailnum JOIN bench.airport a ON f.dest = a.faa
+    WHERE p.year >= 1990 GROUP BY a.name
+"""
+
+# Each gives a statement; those that draw give another one each time, as a client does that writes values into its SQL.
+Statement = Callable[[random.Random], str]
+
+
+def fixed(statement: str) -> Statement:
+    return lambda draw: statement
+
+
+def by_key(draw: random.Random) -> str:
+    return f"SELECT id, name, score FROM bench.dog WHERE id = {draw.randrange(records.COUNT)}"
+
+
+def narrow_range(draw: random.Random) -> str:
+    low = draw.randrange(records.HIGHEST_SCORE - NARROW)
+    return f"SELECT id, name, score FROM bench.dog WHERE score >= {low} AND score < {low + NARROW} ORDER BY score"
+
+
+STATEMENTS: dict[str, Statement] = {
+    "SELECT by a random id": by_key,
+    "COUNT(*)": fixed("SELECT COUNT(*) AS n FROM bench.dog"),
+    "COUNT(*) over a range of half the table": fixed(f"SELECT COUNT(*) AS n FROM bench.dog WHERE score >= {HALF}"),
+    "GROUP BY, COUNT, 100 groups": fixed("SELECT breed, COUNT(*) AS n FROM bench.dog GROUP BY breed"),
+    "GROUP BY, COUNT and AVG, 100 groups": fixed(
         "SELECT breed, COUNT(*) AS n, AVG(weight) AS mean FROM bench.dog GROUP BY breed"
     ),
-    "ORDER BY an indexed attribute LIMIT 20": (
+    "range of 20 records, ORDER BY": narrow_range,
+    "ORDER BY an indexed attribute LIMIT 20": fixed(
         f"SELECT id, name, score FROM bench.dog WHERE score >= {HALF} ORDER BY score LIMIT 20"
     ),
-    "the same from OFFSET half the table": (
-        f"SELECT id, name, score FROM bench.dog ORDER BY score LIMIT 20 OFFSET {records.COUNT // 2}"
+    "ORDER BY an indexed attribute LIMIT 10 from OFFSET nine tenths": fixed(
+        f"SELECT id, name, score FROM bench.dog ORDER BY score LIMIT 10 OFFSET {LATE}"
     ),
-    "filter by an expression": "SELECT id, name FROM bench.dog WHERE age * weight > 1500",
-    "join of half the table with 100 rows, grouped": (
+    "LIKE 'abc%'": fixed("SELECT id, name FROM bench.dog WHERE name LIKE 'bado%'"),
+    "LIKE '%abc%'": fixed(f"SELECT id, name FROM bench.dog WHERE name LIKE '%{records.SYLLABLE}%'"),
+    "filter by an expression": fixed("SELECT id, name FROM bench.dog WHERE age * weight > 1500"),
+    "filter and sort of all records without an index": fixed(
+        "SELECT id, name FROM bench.dog WHERE age * 2 > 4 ORDER BY weight * 2, name"
+    ),
+    "join of half the table with 100 rows, grouped": fixed(
         "SELECT b.size, COUNT(*) AS n FROM bench.dog AS d INNER JOIN bench.breed AS b ON d.breed = b.name "
         f"WHERE d.score >= {HALF} GROUP BY b.size"
     ),
+    "join of 3,000 flights with planes and airports, grouped": fixed(JOINED),
 }
 
 
 @pytest.fixture(scope="module")
 def queries(loaded: dict[str, Contender]) -> dict[str, Query]:
-    """For each contender what answers a statement, once there is a second table to join with."""
+    """For each contender what answers a statement, once there are tables to join with."""
     kennel, sqlite = loaded[Kennel.name], loaded[Sqlite.name]
     assert isinstance(kennel, Kennel)
     assert isinstance(sqlite, Sqlite)
@@ -62,6 +94,8 @@ def queries(loaded: dict[str, Contender]) -> dict[str, Query]:
     node.create_table("bench", "breed", primary_key="name").insert(breeds)
     connection.execute("CREATE TABLE breed (name TEXT PRIMARY KEY, size TEXT)")
     connection.executemany("INSERT INTO breed VALUES (:name, :size)", breeds)
+    flights.fill_kennel(node)
+    flights.fill_sqlite(connection)
     connection.execute("ANALYZE")
 
     def ask_kennel(statement: str) -> Rows:
@@ -92,6 +126,7 @@ def _comparable(rows: Rows) -> list[str]:
 @pytest.mark.parametrize("who", [Kennel.name, Sqlite.name])
 @pytest.mark.parametrize("work", STATEMENTS)
 def test_statement(measure: Measure, queries: dict[str, Query], work: str, who: str) -> None:
-    statement, query = STATEMENTS[work], queries[who]
-    assert _comparable(query(statement)) == _comparable(queries[Sqlite.name](statement))
-    measure(work, who, lambda: query(statement))
+    statement, query, draw = STATEMENTS[work], queries[who], random.Random(5)
+    first = statement(draw)
+    assert _comparable(query(first)) == _comparable(queries[Sqlite.name](first))
+    measure(work, who, lambda: query(statement(draw)))

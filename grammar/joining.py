@@ -22,7 +22,7 @@ from grammar.operators.rows import Filter, Renamed
 from grammar.predicates import condition
 from grammar.syntax import Expression, conjuncts
 
-LOOKUPS_PER_ROW = 3  # looking a row up in an index costs as much as reading so many rows in order
+LOOKUPS_PER_ROW = 8  # looking a row up in an index costs as much as reading so many rows in order
 Columns = Mapping[int, Sequence[str]]  # the attributes that a query needs of each source
 
 
@@ -177,8 +177,9 @@ class Planner:
             (each, found) for each in conditions if (found := _equality(each, left.numbers, right.numbers)) is not None
         ]
         rest = [each for each in conditions if not any(each is tie for tie, _ in ties)]
-        left_key = right_key = None
+        left_key = right_key = places = None
         if ties:
+            places = _places(ties[0][1], left.operator.layout, right.operator.layout) if len(ties) == 1 else None
             left_key = key_maker(
                 tuple([compile_expression(one, self.frame, left.operator.layout) for _, (one, _) in ties])
             )
@@ -189,8 +190,8 @@ class Planner:
         test = self._test(rest, {**left.operator.layout, **shifted})
         rows = max(left.estimate, right.estimate) if ties else left.estimate * max(right.estimate, 1)
         operator = HashJoin(
-            left.operator, right.operator, left_key, right_key, test, outer, full, right.width, left.width, rows,
-            self.frame.budget, tuple(conditions),
+            left.operator, right.operator, left_key, right_key, places, test, outer, full, right.width, left.width,
+            rows, self.frame.budget, tuple(conditions),
         )  # fmt: skip
         return Part(operator, left.numbers | right.numbers, left.width + right.width, rows)
 
@@ -206,6 +207,14 @@ class Planner:
         tests = tuple([condition(each, Scope(self.frame, part.operator.layout)) for each in conditions])
         operator = Filter(part.operator, tests, tuple(conditions), part.estimate)
         return Part(operator, part.numbers, part.width, part.estimate)
+
+
+def _places(sides: tuple[Expression, Expression], left: Layout, right: Layout) -> tuple[int, int] | None:
+    """Where the two sides of an equality stand in the rows, if they are columns."""
+    one, other = sides
+    if not isinstance(one, Field) or not isinstance(other, Field):
+        return None
+    return left[one.key], right[other.key]
 
 
 def _numbers(source: Source) -> frozenset[int]:

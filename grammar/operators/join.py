@@ -15,6 +15,7 @@ from grammar.bound import TableSource
 from grammar.budget import Budget
 from grammar.expressions import Evaluate
 from grammar.frame import Layout, Row
+from grammar.matching import by_key, partnered
 from grammar.operators.operator import Operator, Step
 from grammar.spill import BLOCK_ROWS, Place, Spill
 from grammar.syntax import Expression
@@ -44,7 +45,8 @@ def key_maker(parts: tuple[Evaluate, ...]) -> KeyOf:
 class HashJoin:
     """Looks for each left row's partners in a table of the right rows; without keys every right row is a candidate.
 
-    `test` is the rest of the condition. `outer` keeps left rows without partner, `full` right ones as well. Where
+    `places` are where the keys stand in the left and in the right rows, if they are columns. `test` is the rest of the
+    condition. `outer` keeps left rows without partner, `full` right ones as well. Where
     memory does not do for the right rows, both sides go to disk first.
     """
 
@@ -52,6 +54,7 @@ class HashJoin:
     right: Operator
     left_key: KeyOf | None
     right_key: KeyOf | None
+    places: tuple[int, int] | None
     test: Test | None
     outer: bool
     full: bool
@@ -107,9 +110,22 @@ class HashJoin:
             spill.close()
 
     def _joined(self, left: Iterator[Row], right: list[Row]) -> Iterator[Row]:
+        if self.places is not None and not self.full and (self.test is None or not self.outer):
+            table: dict[Any, list[Row]] = {}
+            if by_key(right, table, self.places[1]):
+                return self._by_column(left, table, self.places[0])
+        return self._by_candidates(left, right)
+
+    def _by_column(self, left: Iterator[Row], table: dict[Any, list[Row]], place: int) -> Iterator[Row]:
+        nothing = (None,) * self.right_width if self.outer else None
+        chunks = self.budget.chunks(left)
+        rows = chain.from_iterable(partnered(chunk, table, place, nothing) for chunk in chunks)
+        return rows if self.test is None else filter(self.test, self.budget.metered(rows))
+
+    def _by_candidates(self, left: Iterator[Row], right: list[Row]) -> Iterator[Row]:
         candidates_of = self._candidates(right)
         nothing = (None,) * self.right_width
-        partnered: set[int] = set()
+        joined_ones: set[int] = set()
         work = 0
         for row in left:
             candidates, alone = candidates_of(row), True
@@ -122,13 +138,13 @@ class HashJoin:
                 if self.test is None or self.test(joined):
                     alone = False
                     if self.full:
-                        partnered.add(index)
+                        joined_ones.add(index)
                     yield joined
             if alone and self.outer:
                 yield row + nothing
         if self.full:
             blank = (None,) * self.left_width
-            yield from (blank + row for index, row in enumerate(right) if index not in partnered)
+            yield from (blank + row for index, row in enumerate(right) if index not in joined_ones)
 
     def _candidates(self, right: list[Row]) -> Callable[[Row], Any]:
         """A function from a left row to the numbers of the right rows with its key."""
@@ -198,8 +214,7 @@ class LookupJoin:
     def rows(self) -> Iterator[Row]:
         nothing = (None,) * len(self.columns)
         value_of, test = self.value_of, self.test
-        for row in self.left.rows():
-            self.budget.tick()
+        for row in self.budget.metered(self.left.rows()):
             alone = True
             for partner in self._partners(value_of(row)):
                 joined = row + partner
