@@ -1,6 +1,5 @@
 """Text to syntax tree: drives lark's LALR tables over our own tokens, and remembers the trees of recent shapes.
 
-The tables are compiled from sql.lark once and kept beside it (sql.lark.cache), as Python keeps its compiled modules.
 A word that is only sometimes a keyword is offered to the parser as such; if it is not wanted there, it is a name.
 """
 
@@ -9,20 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from lark import Lark, UnexpectedToken
 from lark.parsers.lalr_interactive_parser import InteractiveParser
 
-from grammar import syntax
+from grammar import syntax, tables
 from grammar.build import Builder
 from grammar.errors import MISSING, NOT_SQL, ONE_STATEMENT, SqlError, syntax_error
 from grammar.shape import shape
 from grammar.tokens import CONTEXTUAL, Token, tokenize
 from grammar.values import is_text
 
-GRAMMAR = Path(__file__).with_name("sql.lark")
 REFUSED = frozenset(["CREATE", "DROP", "ALTER", "TRUNCATE", "SHOW", "USE", "BEGIN", "MERGE", "SET"])
 MAX_DEPTH = 150  # of the syntax tree; every later step walks it by recursion
 MAX_OPEN = 5_000  # rules that the parser has begun at one time
@@ -164,11 +161,4 @@ def _contextual(machine: InteractiveParser, token: Any) -> Any:
 
 @cache
 def _tables() -> Lark:
-    return Lark(
-        GRAMMAR.read_text(),
-        parser="lalr",
-        lexer="basic",
-        maybe_placeholders=True,
-        transformer=Builder(),
-        cache=str(GRAMMAR.with_name("sql.lark.cache")),
-    )
+    return tables.load(Builder())
