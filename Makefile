@@ -44,6 +44,6 @@ torture: build
 
 clean:
 	rm -rf $(VENV) tests/clients/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	rm -f engine/*.so grammar/*.so frontend/*.so grammar/*.lark.cache
+	rm -f engine/*.so grammar/*.so frontend/*.so grammar/*.tables
 	find engine grammar frontend tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	$(foreach pyx,$(wildcard engine/*.pyx grammar/*.pyx frontend/*.pyx),rm -f $(pyx:.pyx=.c);)

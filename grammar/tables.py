@@ -15,25 +15,32 @@ from typing import Any
 import lark
 
 GRAMMAR = Path(__file__).with_name("sql.lark")
-PATTERN = "sql.*.lark.cache"
+PATTERN = "sql.*.tables"
 
 
 def load(transformer: Any) -> lark.Lark:
     """The parser, its reductions made by `transformer`."""
     path = GRAMMAR.with_name(_name())
-    return _parser(str(path) if path.exists() else False, transformer)
+    if not path.exists():
+        return _compiled(transformer)
+    parser = lark.Lark.__new__(lark.Lark)
+    with path.open("rb") as file:
+        parser._load(file, transformer=transformer)  # what Lark.load calls, which takes no transformer
+    return parser
 
 
 def build(directory: Path) -> None:
     """Compile the tables into a directory; those of another grammar go."""
     for former in directory.glob(PATTERN):
         former.unlink()
-    _parser(str(directory / _name()), None)
+    with (directory / _name()).open("wb") as file:
+        _compiled(None).save(file)
 
 
-def _parser(cache: str | bool, transformer: Any) -> lark.Lark:
-    text = GRAMMAR.read_text()
-    return lark.Lark(text, parser="lalr", lexer="basic", maybe_placeholders=True, cache=cache, transformer=transformer)
+def _compiled(transformer: Any) -> lark.Lark:
+    return lark.Lark(
+        GRAMMAR.read_text(), parser="lalr", lexer="basic", maybe_placeholders=True, transformer=transformer
+    )
 
 
 def _name() -> str:

@@ -23,7 +23,7 @@ def run(code: str, place: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_build_replaces_the_tables_of_another_grammar(tmp_path: Path) -> None:
-    (tmp_path / "sql.0123.lark.cache").touch()
+    (tmp_path / "sql.0123.tables").touch()
     tables.build(tmp_path)
     (made,) = tmp_path.iterdir()
     assert made.match(tables.PATTERN) and made.stat().st_size > 10_000
@@ -38,7 +38,9 @@ def test_what_was_built_is_not_compiled_again() -> None:
 
 def test_without_tables_statements_are_parsed_all_the_same_and_nothing_is_written(tmp_path: Path) -> None:
     for package in ("engine", "grammar"):
-        shutil.copytree(PACKAGES / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.cache"))
+        shutil.copytree(
+            PACKAGES / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.tables")
+        )
     before = sorted(tmp_path.rglob("*"))
     assert run(PARSE, tmp_path).returncode == 0
     assert run(WITHOUT_COMPILER, tmp_path).returncode != 0
