@@ -12,20 +12,23 @@ reader may be using are only given what they had not, which does not disturb him
 Whoever dies while he makes one may have written its slot and told nobody. The next one finds out, before he gives up the
 protection of what recovery might start from.
 
-After a power cut the newest slot whose checksum holds is where replay begins. All pages that it does not reach are free.
+After a power cut the newest slot whose checksum holds is where replay begins. Which pages are free in it is told by its chains
+(freelist.pyx), and damaged pages are met when they are first touched: nothing needs to be walked.
 A slot names the file it was written to: in a copy, pages and slot need not belong together, so recovery starts from nothing.
 """
 
 from engine.btree cimport tree_check
 from engine.cursor cimport Cursor, cursor_next, cursor_seek, cursor_value
 from engine.page cimport cell_at, child_of, page_checksum
-from engine.pager cimport Pager, Txn, free_others, page_at, pager_map, read_page, txn_begin, txn_end
+from engine.freelist cimport collect_free, free_others, seal_chains, settle
+from engine.pager cimport PageList, Pager, Txn, page_at, pager_map, read_page, txn_begin, txn_end
 from engine.layout cimport (
-    KN_FIRST_PAGE, KN_IDLE, KN_INDEX_FORMAT, KN_NOT_INDEXED, KN_PAGE_SIZE, KN_RING, kn_checkpoint, kn_crc32c, kn_free_page,
-    kn_meta, kn_page, kn_shared, kn_spill, kn_store32, kn_store64, kn_tree,
+    KN_FIRST_PAGE, KN_IDLE, KN_INDEX_FORMAT, KN_NOT_INDEXED, KN_PAGE_SIZE, kn_checkpoint, kn_crc32c, kn_meta, kn_page, kn_store32,
+    kn_store64, kn_tree,
 )
-from engine.posix cimport ENOMEM, EIO, EUCLEAN, errno, fstat, pread, stat_result
+from engine.posix cimport EIO, ENOMEM, EROFS, EUCLEAN, errno, fstat, pread, stat_result
 from engine.core cimport Core
+from engine.shared cimport begin_read, lock, publish, read_published, unlock
 from engine.transaction cimport core_sync
 from engine.vfs cimport AT_BEGUN, AT_CHECKPOINT, AT_SLOT_WRITTEN, data_sync, failpoint, memory_sync, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -41,6 +44,28 @@ cdef char* MAGIC = b"KNCP"
 
 cdef uint32_t _checksum(const kn_checkpoint* slot) noexcept nogil:
     return kn_crc32c(0, slot, <size_t>(<const char*>&slot.crc - <const char*>slot))
+
+
+cdef int begin_checkpoint(Core* core, uint32_t slot, kn_meta* meta, int milliseconds) noexcept nogil:
+    """Pins the head, in a state that has all free pages in chains, with this reader slot; `meta` is what to write."""
+    cdef kn_meta head
+    cdef Txn txn
+    cdef bint changed = False
+    cdef int result = lock(&core.shared.writer, milliseconds)
+    if result < 0:
+        return result
+    read_published(&core.shared.head, &head)
+    txn_begin(&txn, &core.pager, &head)
+    result = -EROFS if core.shared.poisoned else pager_map(&core.pager, head.next_pgno)
+    if result == 0:
+        result = settle(&txn, &changed)
+    if result == 0 and changed:
+        publish(&core.shared.head, &txn.meta)
+    if result == 0:
+        begin_read(core.shared, slot, &core.shared.head, meta)
+    txn_end(&txn)
+    unlock(&core.shared.writer)
+    return result
 
 
 cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcept nogil:
@@ -104,8 +129,6 @@ cdef int seal(Core* core, const kn_meta* meta) noexcept nogil:
     """Gives every page of this state a checksum. The state must be protected from reuse, and none later sealed."""
     cdef Cursor cursor
     cdef kn_tree tree
-    cdef kn_page* chained
-    cdef uint32_t pgno = meta.spill
     cdef int result = _seal_tree(&core.pager, &meta.primary)
     if result == 0:
         result = _seal_tree(&core.pager, &meta.tombstones)
@@ -121,13 +144,8 @@ cdef int seal(Core* core, const kn_meta* meta) noexcept nogil:
         result = cursor.error if result == 0 else result
     if result == 0:
         result = _seal_tree(&core.pager, &meta.directory)
-    while pgno != 0 and result == 0:
-        chained = page_at(&core.pager, pgno)
-        if chained.crc != 0:
-            break
-        kn_store32(&chained.crc, page_checksum(chained))
-        pgno = (<kn_spill*>chained).next
     if result == 0:
+        seal_chains(&core.pager, meta)
         kn_store64(&core.shared.sealed, meta.txn)
     return result
 
@@ -194,33 +212,10 @@ cdef bint read_checkpoint(Core* core, int index_fd, kn_meta* meta) noexcept nogi
     return any
 
 
-cdef int release_unreachable(Core* core, kn_meta* meta) noexcept nogil:
-    """Checks every tree of the state and fills the rings of free pages with what they do not reach (which may have no blocks);
-    -EUCLEAN when a tree is not sound. Only in a fresh coordination file."""
+cdef int check_trees(Core* core, const kn_meta* meta) noexcept nogil:
+    """Walks every tree of the state; -EUCLEAN when one is not sound."""
     cdef uint8_t* seen = <uint8_t*>calloc(meta.next_pgno, 1)
-    cdef kn_shared* shared = core.shared
-    cdef kn_free_page* free_page
-    cdef uint32_t pgno
-    cdef int result
-    if seen == NULL:
-        return -ENOMEM
-    result = pager_map(&core.pager, meta.next_pgno)
-    if result == 0:
-        result = _mark(core, meta, seen)
-    meta.young_head = meta.young_tail = meta.old_head = meta.old_tail = meta.leaked = meta.spill = 0
-    for pgno in range(KN_FIRST_PAGE, meta.next_pgno):
-        if seen[pgno] or result < 0:
-            continue
-        if meta.young_tail < KN_RING:
-            free_page = &shared.young[meta.young_tail]
-            meta.young_tail += 1
-        elif meta.old_tail < KN_RING:
-            free_page = &shared.old[meta.old_tail]
-            meta.old_tail += 1
-        else:
-            meta.leaked += 1
-            continue
-        free_page.pgno, free_page.hole, free_page.born, free_page.freed = pgno, 1, 0, 0
+    cdef int result = _mark(core, meta, seen) if seen != NULL else -ENOMEM
     free(seen)
     return result
 
@@ -236,10 +231,54 @@ cdef int free_unreachable(Core* core, kn_meta* meta) noexcept nogil:
     txn_begin(&txn, &core.pager, meta)
     result = _mark(core, meta, seen)
     if result == 0:
-        free_others(&txn, seen)
+        result = free_others(&txn, seen)
+    if result == 0:
         memcpy(meta, &txn.meta, sizeof(kn_meta))
     txn_end(&txn)
     free(seen)
+    return result
+
+
+cdef int _mark_free(const PageList* pages, uint32_t next_pgno, uint8_t* seen) noexcept nogil:
+    cdef int index
+    for index in range(pages.count):
+        if pages.at[index].pgno >= next_pgno or seen[pages.at[index].pgno]:
+            return -EUCLEAN
+        seen[pages.at[index].pgno] = 1
+    return 0
+
+
+cdef int account(Core* core, uint32_t* lost, int milliseconds) noexcept nogil:
+    """Counts the pages of the head that are neither in a tree nor free; -EUCLEAN when one is both. Nobody can write meanwhile."""
+    cdef kn_meta head
+    cdef PageList pages, chains
+    cdef uint8_t* seen = NULL
+    cdef uint32_t pgno
+    cdef int result = lock(&core.shared.writer, milliseconds)
+    if result < 0:
+        return result
+    memset(&pages, 0, sizeof(PageList))
+    memset(&chains, 0, sizeof(PageList))
+    read_published(&core.shared.head, &head)
+    result = pager_map(&core.pager, head.next_pgno)
+    seen = <uint8_t*>calloc(head.next_pgno, 1)
+    if seen == NULL:
+        result = -ENOMEM
+    if result == 0:
+        result = _mark(core, &head, seen)
+    if result == 0:
+        result = collect_free(&core.pager, &head, &pages, &chains)
+    if result == 0:
+        result = _mark_free(&pages, head.next_pgno, seen)
+    if result == 0:
+        result = _mark_free(&chains, head.next_pgno, seen)
+    unlock(&core.shared.writer)
+    lost[0] = 0
+    for pgno in range(KN_FIRST_PAGE, head.next_pgno if result == 0 else 0):
+        lost[0] += not seen[pgno]
+    free(seen)
+    free(pages.at)
+    free(chains.at)
     return result
 
 

@@ -17,7 +17,7 @@ left in the log, in which an earlier record of its key might be.
 
 import os
 
-from engine.checkpoint cimport write_checkpoint
+from engine.checkpoint cimport begin_checkpoint, write_checkpoint
 from engine.core cimport Core, locate, op_is_sound, op_key, op_length
 from engine.cursor cimport Cursor, cursor_next, cursor_seek, cursor_value
 from engine.btree cimport tree_delete, tree_get, tree_insert
@@ -353,7 +353,8 @@ cdef int _adopt_batch(Core* core, uint32_t segno, uint32_t* offset, uint32_t end
                 break
         offset[0] += frame.length
     if result == 0:
-        return_spares(&txn)
+        result = return_spares(&txn)
+    if result == 0:
         result = failpoint(AT_ADOPTING)
     if result == 0:
         publish(&core.shared.head, &txn.meta)
@@ -382,13 +383,13 @@ cdef int _anchor(Store store) except -1:
     """Two checkpoints of a state in which nothing points to an old segment."""
     cdef kn_meta meta
     cdef uint32_t slot
-    cdef int result = 0, turn
-    store.sync()
-    store.begin(&meta, False, &slot)
+    cdef int result, turn
+    slot = store.shared.take_slot()
     try:
-        for turn in range(2):
-            if result == 0:
-                with nogil:
+        with nogil:
+            result = begin_checkpoint(&store.core, slot, &meta, LOCK_MS)
+            for turn in range(2):
+                if result == 0:
                     result = write_checkpoint(&store.core, store.index_fd, &meta)
         if result < 0:
             raise_errno(result, f"{store.label}: checkpoint after a compaction")

@@ -16,7 +16,8 @@ cdef extern from "layout.h" nogil:
         KN_SEGMENT_HEADER
         KN_READERS
         KN_RING
-        KN_SPILL
+        KN_CHAIN
+        KN_CHAINED
         KN_PUT, KN_DELETE, KN_ATTRIBUTE, KN_DROP_ATTRIBUTE, KN_USER, KN_ORIGIN, KN_MARK
         KN_SUPERSEDED
         KN_COMPACTED
@@ -38,11 +39,11 @@ cdef extern from "layout.h" nogil:
 
     ctypedef struct kn_meta:
         uint64_t txn, seq, version, local_seq, names_generation
-        uint32_t local_epoch, segno, log_end, next_pgno, next_attribute, next_user, next_origin, spill
+        uint32_t local_epoch, segno, log_end, next_pgno, next_attribute, next_user, next_origin, ready
         kn_tree primary, tombstones, names, directory
         uint64_t young_head, young_tail, old_head, old_tail
-        uint64_t leaked
-        uint32_t crc
+        uint64_t chained, leaked
+        uint32_t taken, after, waiting, crc
 
     ctypedef struct kn_locator:
         uint32_t segno, offset, length
@@ -85,9 +86,9 @@ cdef extern from "layout.h" nogil:
         uint32_t pgno, hole
         uint64_t born, freed
 
-    ctypedef struct kn_spill:
+    ctypedef struct kn_chain:
         kn_page page
-        uint32_t next, count
+        uint32_t next, after, count
         kn_free_page entry[168]
 
     ctypedef struct kn_reader:
@@ -107,7 +108,7 @@ cdef extern from "layout.h" nogil:
         pthread_mutex_t writer, syncer
         kn_published head, visible
         uint64_t synced_txn
-        uint64_t checkpoint, pending_checkpoint
+        uint64_t checkpoint, pending_checkpoint, recovered
         uint32_t poisoned, reader_limit
         uint64_t index_pages, commits, syncs
         uint32_t sync_word, checkpoint_page, index_failed

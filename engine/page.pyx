@@ -3,7 +3,7 @@
 A page is changed only by the transaction that made it; here nobody asks.
 """
 
-from engine.layout cimport KN_FIRST_PAGE, KN_PAGE_SIZE, kn_crc32c, kn_page
+from engine.layout cimport KN_CHAIN, KN_CHAINED, KN_FIRST_PAGE, KN_PAGE_SIZE, kn_chain, kn_crc32c, kn_page
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove
 
@@ -19,6 +19,8 @@ cdef bint page_is_sound(kn_page* page, uint64_t pages) noexcept nogil:
     """Whether it can be read without leaving it: its cells lie inside it, its children in the first `pages` of the file."""
     cdef int index, at, head = LEAF_HEAD if page.level == 0 else BRANCH_HEAD
     cdef uint32_t child
+    if page.level == KN_CHAIN:
+        return (<kn_chain*>page).count <= KN_CHAINED
     if page.count == 0 or page.lower != HEADER + 2 * page.count or page.lower > page.upper or page.upper > KN_PAGE_SIZE:
         return False
     for index in range(page.count):

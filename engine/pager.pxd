@@ -20,6 +20,11 @@ cdef struct Pager:
     kn_shared* shared
 
 
+cdef struct PageList:           # in memory
+    kn_free_page* at
+    int count, room
+
+
 cdef struct Txn:
     Pager* pager
     kn_meta meta                # working copy; published by the commit
@@ -28,8 +33,7 @@ cdef struct Txn:
     bint safe_known
     uint32_t* spare             # pages made and freed by this very transaction
     int spares, spare_room
-    kn_free_page* spilled       # free pages that no ring has room for
-    int spills, spill_room
+    PageList early, late        # free pages that the rings have no room for; the last checkpoint has the late ones
 
 
 cdef inline kn_page* page_at(Pager* pager, uint32_t pgno) noexcept nogil:
@@ -49,12 +53,11 @@ cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil
 cdef void pager_close(Pager* pager) noexcept nogil
 cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil
 cdef int pager_grow(Pager* pager, uint64_t pages) noexcept nogil
-cdef int pager_trim(Pager* pager) noexcept nogil
+cdef int pager_shorten(Pager* pager, uint32_t next_pgno) noexcept nogil
 
 cdef void txn_begin(Txn* txn, Pager* pager, const kn_meta* meta) noexcept nogil
 cdef void txn_end(Txn* txn) noexcept nogil
-cdef void free_others(Txn* txn, uint8_t* kept) noexcept nogil
-cdef void return_spares(Txn* txn) noexcept nogil
+cdef int return_spares(Txn* txn) noexcept nogil
 cdef kn_page* new_page(Txn* txn, int* error) noexcept nogil
 cdef kn_page* writable_page(Txn* txn, kn_page* page, int* error) noexcept nogil
 cdef int free_page(Txn* txn, uint32_t pgno) noexcept nogil

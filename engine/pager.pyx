@@ -3,11 +3,7 @@
 The file is mapped in chunks of 64 MiB by every process. A page is written only by the transaction that made it
 (`page.txn == txn.id`), while nobody else can reach it; a transaction that changes a page of an earlier one copies it first.
 
-Page reuse. A page made by transaction B and freed by F may be used again when no reader can reach it (F <= the oldest
-reader and F <= visible) and no checkpoint that recovery may start from holds it (for each: B > C or F <= C). Freed pages
-wait in two rings in shared memory, `young` for pages made after the last checkpoint, which are soon free again and still in
-the cache, `old` for the others. Ring positions are part of the published state: a writer that dies has taken nothing out.
-What the rings have no room for, after a large transaction or while a reader is slow, is kept in a chain of pages.
+Which freed pages may be used again, and when, is told in freelist.pyx.
 
 Damage. Pages get their checksums when a state is sealed (checkpoint.pyx), not when they are made. A process examines every
 page at its first touch: its checksum, that it is where and on the level that it should be and not made later than what
@@ -15,22 +11,21 @@ points to it, and that it can be read without leaving it. Pages made after the p
 checksum yet. A damaged page is noted in shared memory; whoever meets it gets -EUCLEAN, and the index is made anew.
 """
 
+from engine.freelist cimport keep_overflow, put_free, take_free
 from engine.layout cimport (
-    KN_FIRST_PAGE, KN_PAGE_SIZE, KN_RING, KN_SPILL, kn_free_page, kn_load32, kn_load64, kn_load_pointer, kn_meta, kn_or64, kn_page, kn_raise32,
-    kn_shared, kn_spill, kn_store32, kn_store64, kn_swap_pointer,
+    KN_PAGE_SIZE, kn_free_page, kn_load32, kn_load64, kn_load_pointer, kn_meta, kn_or64, kn_page, kn_raise32, kn_shared,
+    kn_store32, kn_store64, kn_swap_pointer,
 )
 from engine.page cimport page_checksum, page_is_sound
 from engine.posix cimport EFBIG, ENOMEM, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, errno, mmap, munmap
-from engine.shared cimport oldest_reader
 from engine.vfs cimport AT_GROW, allocate, failpoint, punch
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, qsort, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 cdef enum:
     FIRST_GROWTH = 64           # pages: 256 KiB, then one part in GROWTH of what is there, up to a chunk
     GROWTH = 8
-    HOLES = 1024                # at most so many are made under one hold of the writer mutex
 
 
 cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil:
@@ -122,6 +117,15 @@ cdef int pager_grow(Pager* pager, uint64_t pages) noexcept nogil:
     return 0
 
 
+cdef int pager_shorten(Pager* pager, uint32_t next_pgno) noexcept nogil:
+    """Gives back blocks that were allocated ahead, under the writer mutex."""
+    cdef uint64_t allocated = pager.shared.index_pages
+    if allocated <= next_pgno + FIRST_GROWTH:
+        return 0
+    kn_store64(&pager.shared.index_pages, next_pgno)
+    return punch(pager.fd, <uint64_t>next_pgno * KN_PAGE_SIZE, (allocated - next_pgno) * KN_PAGE_SIZE)
+
+
 cdef void txn_begin(Txn* txn, Pager* pager, const kn_meta* meta) noexcept nogil:
     memset(txn, 0, sizeof(Txn))
     txn.pager = pager
@@ -132,128 +136,21 @@ cdef void txn_begin(Txn* txn, Pager* pager, const kn_meta* meta) noexcept nogil:
 
 cdef void txn_end(Txn* txn) noexcept nogil:
     free(txn.spare)
-    free(txn.spilled)
-    txn.spare, txn.spilled = NULL, NULL
-
-
-cdef inline bint _checkpoints_allow(kn_shared* shared, const kn_free_page* page) noexcept nogil:
-    cdef uint64_t durable = kn_load64(&shared.checkpoint)
-    cdef uint64_t pending = kn_load64(&shared.pending_checkpoint)
-    return (page.born > durable or page.freed <= durable) and (page.born > pending or page.freed <= pending)
-
-
-cdef void _push_old(Txn* txn, const kn_free_page* page) noexcept nogil:
-    """Room is counted from the published head position: what this transaction took out may have to be there again."""
-    cdef kn_meta* published = &txn.pager.shared.head.slot[txn.pager.shared.head.generation & 1]
-    if txn.meta.old_tail - published.old_head >= KN_RING:
-        _spill(txn, page)
-        return
-    memcpy(&txn.pager.shared.old[txn.meta.old_tail % KN_RING], page, sizeof(kn_free_page))
-    txn.meta.old_tail += 1
-
-
-cdef void _spill(Txn* txn, const kn_free_page* page) noexcept nogil:
-    cdef kn_free_page* grown
-    if txn.spills == txn.spill_room:
-        grown = <kn_free_page*>realloc(txn.spilled, (txn.spill_room * 2 + KN_SPILL) * sizeof(kn_free_page))
-        if grown == NULL:
-            txn.meta.leaked += 1
-            return
-        txn.spilled, txn.spill_room = grown, txn.spill_room * 2 + KN_SPILL
-    memcpy(txn.spilled + txn.spills, page, sizeof(kn_free_page))
-    txn.spills += 1
-
-
-cdef void _write_spill(Txn* txn) noexcept nogil:
-    """Puts what no ring had room for into pages of its own, on top of the chain."""
-    cdef kn_spill* chained
-    cdef int error = 0, count
-    while txn.spills > 0:
-        chained = <kn_spill*>new_page(txn, &error)
-        if chained == NULL:
-            txn.meta.leaked += txn.spills
-            return
-        count = txn.spills if txn.spills < KN_SPILL else KN_SPILL
-        txn.spills -= count
-        memcpy(chained.entry, txn.spilled + txn.spills, count * sizeof(kn_free_page))
-        chained.count, chained.next = count, txn.meta.spill
-        txn.meta.spill = chained.page.pgno
-
-
-cdef bint _spill_is_sound(Pager* pager, const kn_spill* chained) noexcept nogil:
-    """Else what it holds is lost, until the index is made anew."""
-    if chained.page.crc == 0:
-        return chained.page.txn > pager.sealed and chained.count <= KN_SPILL
-    return chained.page.crc == page_checksum(&chained.page)
-
-
-cdef void _refill(Txn* txn) noexcept nogil:
-    """Takes the top page of the chain back into the ring for old pages, when there is room."""
-    cdef kn_meta* published = &txn.pager.shared.head.slot[txn.pager.shared.head.generation & 1]
-    cdef kn_spill* chained
-    cdef uint32_t index
-    if txn.meta.spill == 0 or txn.meta.old_tail - published.old_head > KN_RING - KN_SPILL - 1:
-        return
-    chained = <kn_spill*>page_at(txn.pager, txn.meta.spill)
-    if chained.page.txn == txn.id:
-        return
-    if not _spill_is_sound(txn.pager, chained):
-        kn_store32(&txn.pager.shared.damaged, txn.meta.spill)
-        txn.meta.spill = 0
-        return
-    for index in range(chained.count):
-        _push_old(txn, &chained.entry[index])
-    txn.meta.spill = chained.next
-    free_page(txn, chained.page.pgno)
-
-
-cdef void _push(Txn* txn, const kn_free_page* page) noexcept nogil:
-    cdef kn_shared* shared = txn.pager.shared
-    cdef kn_meta* published = &shared.head.slot[shared.head.generation & 1]
-    if page.born <= kn_load64(&shared.checkpoint) or txn.meta.young_tail - published.young_head >= KN_RING:
-        _push_old(txn, page)
-        return
-    memcpy(&shared.young[txn.meta.young_tail % KN_RING], page, sizeof(kn_free_page))
-    txn.meta.young_tail += 1
-
-
-cdef uint32_t _reusable(Txn* txn, bint* hole) noexcept nogil:
-    """A page that may be used again, or 0; and whether blocks have to be allocated for it."""
-    cdef kn_shared* shared = txn.pager.shared
-    cdef kn_free_page* page
-    hole[0] = False
-    if txn.spares > 0:
-        txn.spares -= 1
-        return txn.spare[txn.spares]
-    _refill(txn)
-    if txn.meta.young_head == txn.meta.young_tail and txn.meta.old_head == txn.meta.old_tail:
-        return 0
-    if not txn.safe_known:
-        txn.safe = oldest_reader(shared)
-        txn.safe_known = True
-    while txn.meta.young_head < txn.meta.young_tail:
-        page = &shared.young[txn.meta.young_head % KN_RING]
-        if page.freed > txn.safe:
-            break
-        txn.meta.young_head += 1
-        if _checkpoints_allow(shared, page):
-            hole[0] = page.hole
-            return page.pgno
-        _push_old(txn, page)
-    if txn.meta.old_head < txn.meta.old_tail:
-        page = &shared.old[txn.meta.old_head % KN_RING]
-        if page.freed <= txn.safe and _checkpoints_allow(shared, page):
-            txn.meta.old_head += 1
-            hole[0] = page.hole
-            return page.pgno
-    return 0
+    free(txn.early.at)
+    free(txn.late.at)
+    txn.spare = txn.early.at = txn.late.at = NULL
 
 
 cdef kn_page* new_page(Txn* txn, int* error) noexcept nogil:
     """A page of this transaction with undefined contents but for pgno and txn; NULL with *error set."""
-    cdef bint hole
-    cdef uint32_t pgno = _reusable(txn, &hole)
+    cdef bint hole = False
+    cdef uint32_t pgno = 0
     error[0] = 0
+    if txn.spares > 0:
+        txn.spares -= 1
+        pgno = txn.spare[txn.spares]
+    else:
+        pgno = take_free(txn, &hole)
     if pgno == 0:
         pgno = txn.meta.next_pgno
         if pgno >= txn.pager.shared.index_pages:
@@ -289,37 +186,18 @@ cdef int free_page(Txn* txn, uint32_t pgno) noexcept nogil:
         txn.spares += 1
         return 0
     gone.pgno, gone.hole, gone.born, gone.freed = pgno, 0, page.txn, txn.id
-    _push(txn, &gone)
+    put_free(txn, &gone)
     return 0
 
 
-cdef void return_spares(Txn* txn) noexcept nogil:
+cdef int return_spares(Txn* txn) noexcept nogil:
     """Before a transaction is published: what it made and did not need goes to the free pages."""
     cdef kn_free_page unused
     while txn.spares > 0:
         txn.spares -= 1
         unused.pgno, unused.hole, unused.born, unused.freed = txn.spare[txn.spares], 0, txn.id, 0
-        _push(txn, &unused)
-    _write_spill(txn)
-
-
-cdef void free_others(Txn* txn, uint8_t* kept) noexcept nogil:
-    """Frees every page that is not marked in `kept`, a byte for each below next_pgno, and is in no ring. When they were made is
-    not known: so they pass for the oldest, which wait for the next checkpoint. The chain is among them, with what it holds."""
-    cdef kn_shared* shared = txn.pager.shared
-    cdef kn_free_page other
-    cdef uint64_t at
-    cdef uint32_t pgno, end = txn.meta.next_pgno
-    for at in range(txn.meta.young_head, txn.meta.young_tail):
-        kept[shared.young[at % KN_RING].pgno] = 1
-    for at in range(txn.meta.old_head, txn.meta.old_tail):
-        kept[shared.old[at % KN_RING].pgno] = 1
-    for pgno in range(KN_FIRST_PAGE, end):
-        if not kept[pgno]:
-            other.pgno, other.hole, other.born, other.freed = pgno, 0, 1, txn.id
-            _push(txn, &other)
-    txn.meta.leaked = txn.meta.spill = 0
-    _write_spill(txn)
+        put_free(txn, &unused)
+    return keep_overflow(txn)
 
 
 cdef kn_page* writable_page(Txn* txn, kn_page* page, int* error) noexcept nogil:
@@ -336,66 +214,3 @@ cdef kn_page* writable_page(Txn* txn, kn_page* page, int* error) noexcept nogil:
     return copy if error[0] == 0 else NULL
 
 
-# ---- giving space back ----
-
-cdef int _collect(Pager* pager, const kn_meta* meta, uint64_t safe, kn_free_page** found) noexcept nogil:
-    """Pointers to the ring entries of pages that nobody needs as they are and that still have blocks; how many."""
-    cdef kn_shared* shared = pager.shared
-    cdef kn_free_page* page
-    cdef uint64_t at
-    cdef int count = 0
-    for at in range(meta.young_head, meta.young_tail):
-        page = &shared.young[at % KN_RING]
-        if not page.hole and page.freed <= safe and _checkpoints_allow(shared, page):
-            found[count] = page
-            count += 1
-    for at in range(meta.old_head, meta.old_tail):
-        page = &shared.old[at % KN_RING]
-        if not page.hole and page.freed <= safe and _checkpoints_allow(shared, page):
-            found[count] = page
-            count += 1
-    return count
-
-
-cdef int _by_pgno(const void* one, const void* other) noexcept nogil:
-    cdef uint32_t first = (<kn_free_page**>one)[0].pgno
-    cdef uint32_t second = (<kn_free_page**>other)[0].pgno
-    return 1 if first > second else -1 if first < second else 0
-
-
-cdef int _punch_runs(Pager* pager, kn_free_page** found, int count) noexcept nogil:
-    """Makes holes of runs of adjacent free pages. They are marked first: a hole that is marked and not there costs nothing."""
-    cdef int start = 0, end, index, result, holes = 0
-    while start < count and holes < HOLES:
-        end = start + 1
-        while end < count and found[end].pgno == found[end - 1].pgno + 1:
-            end += 1
-        for index in range(start, end):
-            found[index].hole = 1
-        result = punch(pager.fd, <uint64_t>found[start].pgno * KN_PAGE_SIZE, <uint64_t>(end - start) * KN_PAGE_SIZE)
-        if result < 0:
-            return result
-        holes += 1
-        start = end
-    return holes
-
-
-cdef int pager_trim(Pager* pager) noexcept nogil:
-    """Gives blocks of free pages, and of those allocated ahead, back to the file system; under the writer mutex. How many
-    holes it made, or a negative errno."""
-    cdef kn_shared* shared = pager.shared
-    cdef kn_meta* meta = &shared.head.slot[shared.head.generation & 1]
-    cdef kn_free_page** found = <kn_free_page**>calloc(2 * KN_RING, sizeof(kn_free_page*))
-    cdef uint64_t allocated = shared.index_pages
-    cdef int count, result
-    if found == NULL:
-        return -ENOMEM
-    count = _collect(pager, meta, oldest_reader(shared), found)
-    qsort(found, count, sizeof(kn_free_page*), _by_pgno)
-    result = _punch_runs(pager, found, count)
-    free(found)
-    if result >= 0 and allocated > meta.next_pgno + FIRST_GROWTH:
-        kn_store64(&shared.index_pages, meta.next_pgno)
-        count = punch(pager.fd, <uint64_t>meta.next_pgno * KN_PAGE_SIZE, (allocated - meta.next_pgno) * KN_PAGE_SIZE)
-        result = count if count < 0 else result
-    return result

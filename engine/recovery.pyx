@@ -14,7 +14,7 @@ from pathlib import Path
 from engine.apply cimport apply_header, apply_op, forget_trees, store_trees
 from engine.pager cimport Txn, pager_close, pager_map, pager_open, return_spares, txn_begin, txn_end
 from engine.core cimport FIRST_ATTRIBUTE, Core, op_is_sound, op_length
-from engine.checkpoint cimport free_unreachable, read_checkpoint, release_unreachable
+from engine.checkpoint cimport check_trees, free_unreachable, read_checkpoint
 from engine.layout cimport (
     KN_FIRST_PAGE, KN_PAGE_SIZE, KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_store32, kn_tombstone,
     kn_tree,
@@ -30,6 +30,9 @@ from libc.string cimport memcpy, memset
 from engine.errors import Corrupt, KennelError
 from engine.files import sync_directory
 from engine.segments import split
+
+cdef enum:
+    EXAMINED_PAGES = 16384      # 64 MiB
 
 
 cdef int _replay_frame(Core* core, Txn* txn, uint32_t segno, uint32_t offset) noexcept nogil:
@@ -154,7 +157,8 @@ cdef int _replay(Core* core, kn_meta* meta, uint64_t last, Replayed* segments, i
     if result == 0:
         result = store_trees(core, &txn)
     if result == 0:
-        return_spares(&txn)
+        result = return_spares(&txn)
+    if result == 0:
         memcpy(meta, &txn.meta, sizeof(kn_meta))
     txn_end(&txn)
     return result
@@ -238,7 +242,6 @@ cdef int _rebuild_locked(Core* core, Replayed* segments, int count, int* index) 
         return result
     memcpy(&meta, &head, sizeof(kn_meta))
     _empty(&meta)
-    meta.spill = 0              # the chain may be what is damaged; its pages are found among those that are not reached
     result = _replay(core, &meta, head.seq, segments, count, index)
     if result == 0 and meta.seq != head.seq:
         index[0] = _last_of(segments, count)
@@ -310,19 +313,25 @@ def _set_aside(directory: str, segnos: list[int]) -> None:
 
 
 cdef bint _start_from_checkpoint(Core* core, int index_fd, kn_meta* meta) except -1:
-    """Whether there is one whose trees are sound."""
-    cdef int result = -1
+    """Whether there is one. An index that is soon read is examined whole, so that damage is mended before anybody meets it."""
+    cdef int result = 0
     if not read_checkpoint(core, index_fd, meta):
         return False
     core.shared.index_pages = os.fstat(index_fd).st_size // KN_PAGE_SIZE
-    core.shared.checkpoint = core.shared.sealed = core.pager.sealed = meta.txn
-    if meta.next_pgno <= core.shared.index_pages:
+    core.shared.checkpoint = core.shared.recovered = core.shared.sealed = core.pager.sealed = meta.txn
+    if meta.next_pgno > core.shared.index_pages:
+        return False
+    if pager_map(&core.pager, meta.next_pgno) < 0:
+        raise MemoryError
+    if meta.next_pgno <= EXAMINED_PAGES:
         with nogil:
-            result = release_unreachable(core, meta)
+            result = check_trees(core, meta)
     if result < 0:
         return False
     core.shared.index_pages = meta.next_pgno    # behind them there may be no blocks
+    meta.young_head, meta.old_head = meta.young_tail, meta.old_tail     # the rings are gone; what was in them is in the chains
     publish(&core.shared.head, meta)
+    publish(&core.shared.visible, meta)
     return True
 
 
@@ -333,10 +342,11 @@ cdef int _start_from_nothing(Core* core, int index_fd, kn_meta* meta) except -1:
     if pager_open(&core.pager, index_fd, core.shared) < 0:
         raise MemoryError
     os.ftruncate(index_fd, 0)
-    core.shared.index_pages = core.shared.checkpoint = 0
+    core.shared.index_pages = core.shared.checkpoint = core.shared.recovered = 0
     core.shared.damaged = 0
     memset(meta, 0, sizeof(kn_meta))
     publish(&core.shared.head, meta)
+    publish(&core.shared.visible, meta)
     meta.next_pgno = KN_FIRST_PAGE
     _empty(meta)
     return 0

@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 
 from engine.btree cimport tree_get
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_seek
-from engine.pager cimport pager_map, pager_open, pager_trim
-from engine.checkpoint cimport seal, write_checkpoint
+from engine.freelist cimport trim
+from engine.pager cimport pager_map, pager_open
+from engine.checkpoint cimport account, begin_checkpoint, seal, write_checkpoint
 from engine.core cimport FIRST_ATTRIBUTE, Core, core_close, op_is_sound
 from engine.doorbell cimport Doorbell
 from engine.keys cimport encode_key
@@ -674,7 +675,7 @@ cdef class Store:
         return {
             "commits": self.core.shared.commits, "syncs": self.core.shared.syncs, "pages": meta.next_pgno,
             "allocated_pages": self.core.shared.index_pages, "leaked_pages": meta.leaked,
-            "free_pages": meta.young_tail - meta.young_head + meta.old_tail - meta.old_head,
+            "free_pages": meta.young_tail - meta.young_head + meta.old_tail - meta.old_head + meta.chained,
             "log_segment": meta.segno, "log_end": meta.log_end, "log_bytes": self.core.shared.log_bytes,
             "appended": self.core.shared.appended,
             "replay_bytes": self.core.shared.appended - self.core.shared.checkpoint_appended,
@@ -686,21 +687,25 @@ cdef class Store:
         cdef kn_meta meta
         cdef uint32_t slot
         cdef int result
-        self.begin(&meta, False, &slot)
+        if self.closed:
+            raise Closed(f"{self.directory} is closed")
+        read_published(&self.core.shared.head, &meta)
+        grown = self.core.shared.appended - self.core.shared.checkpoint_appended
+        if meta.txn == self.core.shared.checkpoint or grown < log_bytes:
+            return False
+        slot = self.shared.take_slot()
+        self.calls += 1
         try:
-            grown = self.core.shared.appended - self.core.shared.checkpoint_appended
-            if meta.txn == self.core.shared.checkpoint or grown < log_bytes:
-                return False
-            self.calls += 1
             with nogil:
-                result = write_checkpoint(&self.core, self.index_fd, &meta)
-            self.calls -= 1
+                result = begin_checkpoint(&self.core, slot, &meta, LOCK_MS)
+                if result == 0:
+                    result = write_checkpoint(&self.core, self.index_fd, &meta)
             if result < 0:
                 self.fail(result)
             return True
         finally:
-            if not self.closed:
-                self.shared.give_slot(slot)
+            self.shared.give_slot(slot)
+            self.calls -= 1
 
     def rebuild(self) -> bool:
         """Makes the index anew from the log if a page of it was found damaged; returns whether it was. Others may have the table
@@ -724,21 +729,30 @@ cdef class Store:
     def trim(self) -> int:
         """Gives blocks of free pages of the index back to the file system: how many holes that made. For an idle table; only
         for whoever holds the node's maintenance lock."""
-        cdef int result = 1, holes = 0
+        cdef int holes
         if self.closed:
             raise Closed(f"{self.directory} is closed")
         self.calls += 1
         with nogil:
-            while result > 0:
-                result = lock(&self.core.shared.writer, LOCK_MS)
-                if result == 0:
-                    result = pager_trim(&self.core.pager)
-                    unlock(&self.core.shared.writer)
-                holes += result if result > 0 else 0
+            holes = trim(&self.core.pager, LOCK_MS)
+        self.calls -= 1
+        if holes < 0:
+            raise_errno(holes, self.directory)
+        return holes
+
+    def lost_pages(self) -> int:
+        """How many pages of the index are neither in a tree nor free. Corrupt when one is both. Writers wait meanwhile."""
+        cdef uint32_t lost
+        cdef int result
+        if self.closed:
+            raise Closed(f"{self.directory} is closed")
+        self.calls += 1
+        with nogil:
+            result = account(&self.core, &lost, LOCK_MS)
         self.calls -= 1
         if result < 0:
-            raise_errno(result, self.directory)
-        return holes
+            raise_errno(result, f"{self.label}: the list of free pages")
+        return lost
 
     def check(self) -> None:
         """Walks every tree of the visible state and compares every index with the records; Corrupt names what is wrong."""

@@ -352,7 +352,7 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
     if result == 0:
         result = store_trees(core, txn)
     if result == 0:
-        return_spares(txn)
+        result = return_spares(txn)
     return result
 
 

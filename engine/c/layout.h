@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define KN_FORMAT 1u       /* of segments */
-#define KN_INDEX_FORMAT 2u /* of index.kbt and shared.shm, which are made anew from the log when theirs is another */
+#define KN_INDEX_FORMAT 3u /* of index.kbt and shared.shm, which are made anew from the log when theirs is another */
 
 /* ---- index.kbt: pages ------------------------------------------------------------------------------------------
  * A page is 4 KiB: this header, an array of u16 cell offsets growing up to `lower`, cells growing down to `upper`.
@@ -48,15 +48,16 @@ typedef struct {
     uint32_t segno, log_end; /* where the next frame goes */
     uint32_t next_pgno, next_attribute;
     uint32_t next_user, next_origin;
-    uint32_t spill; /* top of the chain of pages that keep free pages which no ring had room for; 0 = none */
+    uint32_t ready; /* chains of free pages, by their top page, 0 = none: freelist.pyx; so are `after` and `waiting` */
     kn_tree primary;    /* enc(pk) -> kn_locator */
     kn_tree tombstones; /* enc(pk) -> kn_tombstone */
     kn_tree names;      /* attributes, users, origins, applied vector: transaction.pyx */
     kn_tree directory;  /* attribute number u32 big endian -> kn_tree */
     uint64_t young_head, young_tail, old_head, old_tail; /* free-page ring positions */
-    uint64_t leaked;   /* free pages lost for want of memory; found again by the next tree walk */
-    uint32_t reserved; /* 0 */
-    uint32_t crc;      /* of everything before it, in a published state */
+    uint64_t chained; /* free pages in the chains */
+    uint64_t leaked;  /* free pages lost for want of memory */
+    uint32_t taken, after, waiting;
+    uint32_t crc; /* of everything before it, in a published state */
 } kn_meta;
 
 typedef struct {
@@ -130,13 +131,16 @@ typedef struct {
     uint64_t born, freed;
 } kn_free_page;
 
-#define KN_SPILL 168 /* free pages in a page of the chain */
+#define KN_CHAIN 0xFE /* level of a page of a chain */
+#define KN_CHAINED 168
 
-typedef struct { /* a page of the chain */
+typedef struct { /* a page of a chain of free pages */
     kn_page page;
-    uint32_t next, count;
-    kn_free_page entry[KN_SPILL];
-} kn_spill;
+    uint32_t next;  /* page of the chain; 0 = the last */
+    uint32_t after; /* in the top page of a chain: the top page of the chain to go on with */
+    uint32_t count, reserved;
+    kn_free_page entry[KN_CHAINED];
+} kn_chain;
 
 typedef struct {
     uint64_t txn; /* oldest transaction that this reader needs; KN_IDLE when it reads nothing */
@@ -162,6 +166,7 @@ typedef struct {
     kn_published visible; /* on disk: what readers may use */
     uint64_t synced_txn __attribute__((aligned(64))); /* number of the visible state */
     uint64_t checkpoint, pending_checkpoint; /* states whose pages must stay; 0 = none */
+    uint64_t recovered;    /* the state that recovery started from; what it says of holes may be out of date */
     uint32_t poisoned;     /* errno of the fdatasync that failed; the table is read-only */
     uint32_t reader_limit; /* slots ever used: scans stop there */
     uint64_t index_pages;  /* pages allocated in index.kbt */
@@ -188,11 +193,11 @@ typedef struct { /* <root>/node.shm: one word that moves with every commit on th
 
 _Static_assert(sizeof(kn_page) == 32, "page header");
 _Static_assert(sizeof(kn_tree) == 16, "tree");
-_Static_assert(sizeof(kn_meta) == 184, "meta");
+_Static_assert(sizeof(kn_meta) == 200, "meta");
 _Static_assert(sizeof(kn_frame) == 56, "frame header");
 _Static_assert(sizeof(kn_op) == 40, "operation header");
 _Static_assert(sizeof(kn_segment) <= 128 && sizeof(kn_frame) <= 128, "what log_blot zeroes");
-_Static_assert(sizeof(kn_spill) <= KN_PAGE_SIZE, "spill page");
+_Static_assert(sizeof(kn_chain) <= KN_PAGE_SIZE, "page of a chain");
 _Static_assert(sizeof(kn_reader) == 64, "reader slot");
 
 #endif

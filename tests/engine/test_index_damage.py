@@ -263,7 +263,7 @@ def test_pages_of_damaged_trees_are_used_again(here: Place) -> None:
         sizes.append(store.counters()["pages"])
         assert rows(store).keys() == expected.keys() | {1}
         store.check()
-    assert sizes[-1] <= sizes[1]
+    assert sizes[-1] <= 1.1 * sizes[1]
     assert store.counters()["leaked_pages"] == 0
     store.close()
 
