@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
+from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -15,7 +18,9 @@ from grammar.parse import parse
 from grammar.shape import shape
 from grammar.tokens import CONTEXTUAL, RESERVED, SYMBOLS, tokenize
 
-ROUNDS = 200_000 if os.environ.get("KENNEL_TORTURE") == "long" else 3_000
+LONG = os.environ.get("KENNEL_TORTURE") == "long"
+ROUNDS = 3_000
+HOUR = 3_600  # seconds, which the long form shares among its tests
 ATOMS = [
     *sorted(RESERVED),
     *sorted(CONTEXTUAL),
@@ -53,6 +58,20 @@ ATOMS = [
 DEEP = ["(", "NOT ", "- ", "a IN (", "CASE WHEN ", "UPPER(", "(SELECT ", "a = ", "a AND ", "a OR ", "1 + ", "a->", "~"]
 
 
+def rounds(count: int, share: float, capsys: pytest.CaptureFixture[str]) -> Iterator[int]:
+    """Numbers of rounds: so many, or in the long form as many as there is time for."""
+    if not LONG:
+        yield from range(count)
+        return
+    end = time.monotonic() + HOUR * share
+    for number in itertools.count():
+        if number % 100 == 0 and time.monotonic() > end:
+            break
+        yield number
+    with capsys.disabled():
+        print(f" {number:,} texts", end="", flush=True)
+
+
 def survives(sql: str) -> bool:
     """Whether it was a statement; any error but SqlError fails the test."""
     try:
@@ -62,15 +81,17 @@ def survives(sql: str) -> bool:
     return True
 
 
-def test_soups_of_tokens() -> None:
+@pytest.mark.torture
+def test_soups_of_tokens(capsys: pytest.CaptureFixture[str]) -> None:
     chance = Random(1)
-    for _ in range(ROUNDS):
+    for _ in rounds(ROUNDS, 0.25, capsys):
         survives(" ".join(chance.choices(ATOMS, k=chance.randint(1, 25))))
 
 
-def test_statements_with_a_token_changed() -> None:
+@pytest.mark.torture
+def test_statements_with_a_token_changed(capsys: pytest.CaptureFixture[str]) -> None:
     chance = Random(2)
-    for _ in range(ROUNDS // 3):
+    for _ in rounds(ROUNDS // 3, 0.25, capsys):
         sql = statement(chance)[0].kennel
         words = [token.text for token in tokenize(sql)]
         for _ in range(chance.randint(1, 3)):
@@ -78,9 +99,10 @@ def test_statements_with_a_token_changed() -> None:
         survives(" ".join(words))
 
 
-def test_statements_with_a_character_changed() -> None:
+@pytest.mark.torture
+def test_statements_with_a_character_changed(capsys: pytest.CaptureFixture[str]) -> None:
     chance = Random(3)
-    for _ in range(ROUNDS // 3):
+    for _ in rounds(ROUNDS // 3, 0.25, capsys):
         sql = statement(chance)[0].kennel
         place = chance.randrange(len(sql))
         survives(sql[:place] + chance.choice("'\"`[](),;.*-/@?:$%\0\n x1") + sql[place + chance.randint(0, 1) :])
@@ -128,10 +150,11 @@ def test_what_is_too_deep_is_refused() -> None:
         parse(f"SELECT {'- ' * 500}1")
 
 
-def test_the_shape_lifts_exactly_the_literals_that_the_tokens_have() -> None:
+@pytest.mark.torture
+def test_the_shape_lifts_exactly_the_literals_that_the_tokens_have(capsys: pytest.CaptureFixture[str]) -> None:
     """Otherwise a statement could be answered with the tree of another."""
     chance = Random(4)
-    for _ in range(ROUNDS):
+    for _ in rounds(ROUNDS, 0.25, capsys):
         sql = " ".join(
             chance.choices(
                 [

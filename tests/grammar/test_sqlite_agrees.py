@@ -16,9 +16,13 @@ from sqlgen import Both, Generator, fill, rows, statement
 import engine
 import grammar
 
+pytestmark = pytest.mark.torture
+
 LONG = os.environ.get("KENNEL_TORTURE") == "long"
-SEEDS = 1_000_000 if LONG else 2_500  # statements, each on every size of data
-SETTINGS = settings(max_examples=20_000 if LONG else 100, deadline=None, suppress_health_check=list(HealthCheck))
+STATEMENTS = 1_000_000 if LONG else 10_000  # compared with SQLite, each on one of the sizes of data
+CONDITIONS = 200_000 if LONG else 2_000  # compared with themselves
+PARTS = 20  # tests that share the statements, so that several processes can
+SETTINGS = settings(max_examples=2_000 if LONG else 50, deadline=None, suppress_health_check=list(HealthCheck))
 SIZES = ((0, 3), (1, 0), (12, 9), (60, 25))
 CHANCE = st.randoms(use_true_random=False)
 
@@ -59,30 +63,58 @@ def ours(node: engine.Node, sql: str, *, indexes: bool = True) -> Rows:
     return [tuple(row.values()) for row in found]
 
 
-def check_against_sqlite(pairs: list[Pair], sql: Both, ordered: bool) -> None:
-    for node, database in pairs:
-        wanted = comparable(database.execute(sql.sqlite).fetchall(), ordered)
-        assert comparable(ours(node, sql.kennel), ordered) == wanted, sql.kennel
+def agree(one: Rows, other: Rows, ordered: bool) -> bool:
+    return one == other or comparable(one, ordered) == comparable(other, ordered)
 
 
-def test_results_are_those_of_sqlite(pairs: list[Pair]) -> None:
-    for seed in range(SEEDS):
-        check_against_sqlite(pairs, *statement(Random(seed)))
+def check_against_sqlite(pair: Pair, sql: Both, ordered: bool) -> None:
+    """Ours, with indexes and without, are the rows of SQLite."""
+    node, database = pair
+    wanted = database.execute(sql.sqlite).fetchall()
+    assert agree(ours(node, sql.kennel), wanted, ordered), sql.kennel
+    assert agree(ours(node, sql.kennel, indexes=False), wanted, ordered), sql.kennel
+
+
+def check_condition(node: engine.Node, p: str) -> None:
+    """Three-valued logic parts the rows in three, and a condition selects the rows for which its value is true."""
+    everything = sorted(ours(node, "SELECT id FROM d.one"))
+    parts = [ours(node, f"SELECT a.id FROM d.one a WHERE {each}") for each in (p, f"NOT ({p})", f"({p}) IS NULL")]
+    assert sorted(row for part in parts for row in part) == everything, p
+    values = ours(node, f"SELECT a.id, {p} AS p FROM d.one a")
+    assert sorted(parts[0]) == sorted((key,) for key, value in values if value is True), p
+    assert ours(node, f"SELECT COUNT(*) FROM d.one a WHERE {p}") == [(len(parts[0]),)], p
+    without = grammar.prepare(node, f"SELECT a.id FROM d.one a WHERE {p}").run(indexes=False)
+    assert sorted(tuple(row.values()) for row in without) == sorted(parts[0]), p
+
+
+def tell(capsys: pytest.CaptureFixture[str], count: int, what: str) -> None:
+    if LONG:
+        with capsys.disabled():
+            print(f" {count:,} {what}", end="", flush=True)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_results_are_those_of_sqlite(pairs: list[Pair], part: int, capsys: pytest.CaptureFixture[str]) -> None:
+    seeds = range(part, STATEMENTS, PARTS)
+    for seed in seeds:
+        check_against_sqlite(pairs[seed // PARTS % len(pairs)], *statement(Random(seed)))
+    tell(capsys, len(seeds), "statements as in SQLite")
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_conditions_agree_with_themselves(pairs: list[Pair], part: int, capsys: pytest.CaptureFixture[str]) -> None:
+    seeds = range(part, CONDITIONS, PARTS)
+    for seed in seeds:
+        check_condition(pairs[seed // PARTS % len(pairs)][0], Generator(Random(seed)).condition(2).kennel)
+    tell(capsys, len(seeds), "conditions")
 
 
 @SETTINGS
 @given(chance=CHANCE)
 def test_the_smallest_statement_that_differs_from_sqlite(pairs: list[Pair], chance: Random) -> None:
-    check_against_sqlite(pairs, *statement(chance))
-
-
-@SETTINGS
-@given(chance=CHANCE)
-def test_a_plan_never_changes_a_result(pairs: list[Pair], chance: Random) -> None:
     sql, ordered = statement(chance)
-    for node, _ in pairs:
-        with_indexes = comparable(ours(node, sql.kennel), ordered)
-        assert with_indexes == comparable(ours(node, sql.kennel, indexes=False), ordered)
+    for pair in pairs:
+        check_against_sqlite(pair, sql, ordered)
 
 
 @SETTINGS
@@ -100,17 +132,7 @@ def test_every_plan_can_be_explained(pairs: list[Pair], chance: Random) -> None:
 
 @SETTINGS
 @given(chance=CHANCE)
-def test_a_condition_its_negation_and_its_null_partition_the_rows(pairs: list[Pair], chance: Random) -> None:
+def test_the_smallest_condition_that_disagrees_with_itself(pairs: list[Pair], chance: Random) -> None:
     p = Generator(chance).condition(2).kennel
     for node, _ in pairs:
-        parts = [ours(node, f"SELECT a.id FROM d.one a WHERE {each}") for each in (p, f"NOT ({p})", f"({p}) IS NULL")]
-        assert sorted(row for part in parts for row in part) == sorted(ours(node, "SELECT id FROM d.one"))
-
-
-@SETTINGS
-@given(chance=CHANCE)
-def test_counting_agrees_with_evaluating(pairs: list[Pair], chance: Random) -> None:
-    p = Generator(chance).condition(2).kennel
-    for node, _ in pairs:
-        counted = ours(node, f"SELECT COUNT(*) FROM d.one a WHERE {p}")[0][0]
-        assert counted == sum(1 for (value,) in ours(node, f"SELECT {p} AS p FROM d.one a") if value is True)
+        check_condition(node, p)
