@@ -31,6 +31,7 @@ from engine.settings import seconds
 from engine.store import Store
 from engine.syncer import Syncer
 from engine.table import Table
+from engine.upkeep import Upkeep
 from engine.view import View
 
 ID_FILE = "node.id"
@@ -68,6 +69,7 @@ class Node:
         self._stores: dict[str, Store] = {}
         self._opening = threading.Lock()
         self._syncer: Syncer | None = None
+        self._upkeep = Upkeep(root, self.maintain)
         self._is_open = True
         _open_nodes.add(self)
 
@@ -85,6 +87,7 @@ class Node:
         if not self._is_open:
             return
         self._is_open = False
+        self._upkeep.close()
         self._catalog.close("the node is closed")
         if self._syncer is not None:
             self._syncer.close()
@@ -223,11 +226,14 @@ class Node:
             if known is not None:
                 return known
             store = self._open_store(definition)
-            table = Table(
-                definition, store, self._catalog, self.id, self.configuration.get("clustering.nodeName") or ""
-            )
+            name = self.configuration.get("clustering.nodeName") or ""
+            table = Table(definition, store, self._catalog, self.id, name, self._look_after)
             self._stores[definition.id], self._tables[definition.id] = store, table
             return table
+
+    def _look_after(self, store: Store) -> None:
+        """A checkpoint of this table is due, says somebody who writes to it."""
+        self._upkeep.request(lambda: self._is_open and store.replay_bytes >= CHECKPOINT_BYTES)
 
     def _open_store(self, definition: TableDefinition) -> Store:
         settings = self.configuration

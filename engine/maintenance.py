@@ -19,7 +19,7 @@ from engine.errors import KennelError
 from engine.expiration import remove_expired
 from engine.store import Store
 
-CHECKPOINT_BYTES = 64 << 20  # of log since the last checkpoint
+CHECKPOINT_BYTES = 16 << 20  # of log since the last checkpoint, which a recovery has to replay
 LARGEST_SEGMENT = 64 << 20
 GROWTH = 8  # a log is looked at for compaction when it has grown by one part in so many
 WORTH = 64 << 10  # a compaction that frees less was the last until then

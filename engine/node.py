@@ -11,7 +11,6 @@ distributions name as entry points of the group `kennel.parts`, or the one that 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import importlib.metadata
 import logging
@@ -29,8 +28,8 @@ from engine import configuration, control, logs
 from engine.configuration import Configuration
 from engine.process import CannotStart, Exit, die_with, explanation, status_of
 from engine.rotation import Rotation
+from engine.upkeep import LOCK_NAME, try_lock
 
-LOCK_NAME = "maintenance.lock"
 PARTS = "kennel.parts"  # the group of entry points
 MAINTENANCE_INTERVAL = 1.0  # seconds
 LOCK_PATIENCE = 5.0  # seconds to wait for a predecessor, or an embedded process at maintenance, to let go
@@ -150,20 +149,12 @@ def _maintenance_lock(root: Path, stopping: threading.Event) -> Iterator[None]:
     descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + LOCK_PATIENCE
-        while not _locked(descriptor):
+        while not try_lock(descriptor):
             if time.monotonic() > deadline or stopping.wait(0.02):
                 raise CannotStart(Exit.HELD, f"another process has {root} in its hands")
         yield
     finally:
         os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

@@ -307,6 +307,11 @@ cdef class Store:
         return head.txn != kn_load64(&self.core.shared.synced_txn)
 
     @property
+    def replay_bytes(self) -> int:
+        """How much log a recovery would have to replay: what has come since the last checkpoint."""
+        return 0 if self.closed else self.core.shared.appended - self.core.shared.checkpoint_appended
+
+    @property
     def local_seq(self) -> int:
         """How many visible transactions this node has originated on this table."""
         cdef kn_meta meta
@@ -667,7 +672,7 @@ cdef class Store:
 
     def counters(self) -> dict[str, int]:
         """commits and syncs of all processes since the table was first opened on this kernel; pages of the index in use and
-        allocated; free pages lost until the next rebuild; bytes of log since the last checkpoint, which a recovery replays."""
+        allocated; free pages lost until the next rebuild."""
         cdef kn_meta meta
         if self.closed:
             raise Closed(f"{self.directory} is closed")
@@ -678,7 +683,6 @@ cdef class Store:
             "free_pages": meta.young_tail - meta.young_head + meta.old_tail - meta.old_head + meta.chained,
             "log_segment": meta.segno, "log_end": meta.log_end, "log_bytes": self.core.shared.log_bytes,
             "appended": self.core.shared.appended,
-            "replay_bytes": self.core.shared.appended - self.core.shared.checkpoint_appended,
         }
 
     def checkpoint(self, log_bytes: int = 0) -> bool:

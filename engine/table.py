@@ -20,6 +20,7 @@ from engine.errors import AttributeExists, Corrupt, InvalidName, InvalidRecord, 
 from engine.expiration import remove_expired_of
 from engine.feed import Feed
 from engine.history import History, Transaction
+from engine.maintenance import CHECKPOINT_BYTES
 from engine.names import check_attributes
 from engine.reader import Reader
 from engine.store import Store
@@ -60,14 +61,22 @@ class Table:
     """One table of an open node. Safe for threads. NoSuchTable once it is dropped, Closed once the node is."""
 
     def __init__(
-        self, definition: TableDefinition, store: Store, catalog: Catalog, node_id: str = "", node_name: str = ""
+        self,
+        definition: TableDefinition,
+        store: Store,
+        catalog: Catalog,
+        node_id: str,
+        node_name: str,
+        look_after: Callable[[Store], None],
     ) -> None:
+        """`look_after` is called by a write when a checkpoint is due, and returns at once."""
         self.id = definition.id
         self.schema = definition.schema
         self.name = definition.name
         self.primary_key = definition.primary_key
         self._store = store
         self._catalog = catalog
+        self._look_after = look_after
         self._reader = Reader(store, catalog.store, partial(_defined, catalog, self.id, self.schema, self.name))
         self._history = History(store)
         self._reading_log = threading.Lock()
@@ -292,6 +301,8 @@ class Table:
         except KennelError as error:
             self._explain(error)
             raise
+        if store.replay_bytes >= CHECKPOINT_BYTES:
+            self._look_after(store)
         return WriteResult(written, skipped, version)
 
     def _keys_of(self, kind: str, what: list[Any]) -> list[Any]:

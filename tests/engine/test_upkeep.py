@@ -1,0 +1,57 @@
+"""What a recovery has to replay stays bounded, whether a node process looks after the tables or only the writer."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable
+
+import pytest
+
+import engine
+from engine.maintenance import CHECKPOINT_BYTES
+from engine.upkeep import LOCK_NAME
+
+MIB = 1 << 20
+PATIENCE = 60.0  # seconds
+
+
+def becomes(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def write(table: engine.Table, mebibytes: int) -> None:
+    for _ in range(mebibytes):
+        table.upsert([{"id": number, "text": "x" * (MIB // 8)} for number in range(8)])
+
+
+@pytest.fixture
+def table(node: engine.Node) -> engine.Table:
+    return node.create_table("dev", "dog")
+
+
+def test_a_process_that_writes_a_lot_makes_checkpoints_where_no_node_runs(table: engine.Table) -> None:
+    write(table, CHECKPOINT_BYTES // MIB)
+    assert becomes(lambda: table._store.replay_bytes < CHECKPOINT_BYTES)
+
+
+def test_it_leaves_them_to_the_node_process_that_runs(node: engine.Node, table: engine.Table) -> None:
+    with (node.root / LOCK_NAME).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        write(table, CHECKPOINT_BYTES // MIB + 1)
+        node._upkeep.close()
+        assert table._store.replay_bytes > CHECKPOINT_BYTES
+    write(table, 1)
+    assert becomes(lambda: bool(table.upsert([{"id": 1}]).written) and table._store.replay_bytes < CHECKPOINT_BYTES)
+
+
+def test_a_node_can_be_closed_while_it_makes_a_checkpoint(node: engine.Node, table: engine.Table) -> None:
+    write(table, CHECKPOINT_BYTES // MIB + 1)
+    node.close()
+    with engine.open_node(node.root) as again:
+        assert again.table("dev", "dog").count() == 8
