@@ -27,6 +27,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
+cdef extern from *:
+    dict new_dict "__Pyx_PyDict_NewPresized" (Py_ssize_t room)      # Cython's own, over that of each Python version
+
 from engine.errors import Closed, Corrupt, InvalidSearch
 from engine.keys import CUT
 
@@ -153,7 +156,8 @@ cdef class StoreView:
         cdef dict record
         if columns is not None:
             return self._projected_row(op, columns)
-        record = {self.store.primary_key: self._key_value(op)}
+        record = new_dict(record_count(_body(op), op.body_length) + 3)
+        record[self.store.primary_key] = self._key_value(op)
         if self.store.timestamps:
             record[CREATED] = _milliseconds(op.created)
             record[UPDATED] = _milliseconds(op.version)
