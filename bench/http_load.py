@@ -2,7 +2,8 @@
 
 The node is a real one, started by the command line in a temporary root on free ports. The client is one thread over 32
 connections that are kept alive; each sends its next request when it has the answer to the last. It shares the cores
-with the node, so its own share of a core is told along with each figure.
+with the node, so its own share of a core is told along with each figure; on a machine that is not idle, mind the time
+that the node's processes computed for each request.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import records, results
+import psutil
+
+from bench import memory, records, results
 from bench.results import Figure
 
 CONNECTIONS = 32
@@ -130,15 +133,24 @@ class Outcome:
     statuses: dict[str, int]
     client_share: float
 
-    def figure(self, work: str) -> Figure:
+    def figure(self, work: str, node: float) -> Figure:
+        """`node` is the time (s) that the node computed for all of it."""
         ordered = sorted(self.durations)
         more = {
+            "node's µs per request": round(node / len(ordered) * 1e6),
             "median ms": round(statistics.median(ordered) * 1000, 2),
             "99 % below ms": round(ordered[len(ordered) * 99 // 100] * 1000, 2),
             "other than 200": sum(count for status, count in self.statuses.items() if status != "200"),
             "client's share of a core": f"{self.client_share:.0%}",
         }
         return Figure(work, "KennelDB", len(ordered) / self.elapsed, more)
+
+
+def computed(root: Path) -> float:
+    """Seconds that the processes of the node have computed so far."""
+    supervisor = psutil.Process(int((root / "kennel.pid").read_text()))
+    times = [process.cpu_times() for process in (supervisor, *supervisor.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
 
 
 def put_under_load(port: int, requests: Iterator[bytes], seconds: float, most: int) -> Outcome:
@@ -217,12 +229,23 @@ def main() -> None:
         for first in range(0, records.COUNT, LOAD_BATCH):
             batch = records.batch(first, min(LOAD_BATCH, records.COUNT - first))
             perform(port, "insert", schema="bench", table="dog", records=batch)
-        figures = []
-        for work, stream in requests().items():
-            put_under_load(port, stream, 0.5, CONNECTIONS * 4)  # every worker has opened and verified all it needs
-            figures.append(put_under_load(port, stream, given.seconds, given.most).figure(work))
+        figures, root = [], Path(made) / "root"
+        idle = sum(memory.of_node(root).values())
+        with memory.Peak(root) as peak:
+            for work, stream in requests().items():
+                put_under_load(port, stream, 0.5, CONNECTIONS * 4)  # every worker has opened and verified all it needs
+                before = computed(root)
+                outcome = put_under_load(port, stream, given.seconds, given.most)
+                figures.append(outcome.figure(work, computed(root) - before))
     title = f"A node over HTTP, {CONNECTIONS} connections"
-    page = results.write("http", title, figures, records=records.COUNT, seconds=given.seconds)
+    page = results.write(
+        "http",
+        title,
+        figures,
+        records=records.COUNT,
+        seconds=given.seconds,
+        **{"MB of memory idle": round(idle / 1e6), "MB of memory under load": round(peak.bytes / 1e6)},
+    )
     print(page.read_text())
 
 

@@ -56,7 +56,14 @@ TIMES = ("__createdtime__", "__updatedtime__")
 
 SYSTEM = "system"
 SYSTEM_TABLES: Mapping[str, str] = MappingProxyType(  # name -> primary key
-    {"hdb_user": "username", "hdb_role": "id", "hdb_job": "id", "hdb_nodes": "name"}
+    {
+        "hdb_user": "username",
+        "hdb_role": "id",
+        "hdb_job": "id",
+        "hdb_nodes": "name",
+        "hdb_session": "id",
+        "hdb_status": "id",
+    }
 )
 PROTECTED = "The 'system' schema, tables and records are used internally by KennelDB and cannot be updated or removed."
 

@@ -22,7 +22,7 @@ from frontend.authentication import Credentials
 from frontend.errors import PRODUCT, Refused, fault
 from frontend.limits import while_connected
 from frontend.operations import Operations
-from frontend.rows import CHUNK, Download, Rows
+from frontend.rows import CHUNK, Download, Headed, Rows
 
 MAX_BODY = 1 << 30
 
@@ -30,6 +30,9 @@ MAX_BODY = 1 << 30
 LOCAL_SOCKET = "kennel.local_socket"
 
 CONNECTION = "gunicorn.socket"
+
+#: Set by a server that wants to be called once the body of a request has been read.
+RECEIVED = "kennel.received"
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -107,18 +110,20 @@ def respond(operations: Operations, environ: Environ) -> Answer:
     try:
         form = wire.negotiate(environ.get("HTTP_ACCEPT") or "*/*")
         request = wire.decode(environ.get("CONTENT_TYPE", ""), _read_body(environ))
-        result = operations.perform(request, _credentials(environ), while_connected(environ.get(CONNECTION)))
+        result, own = operations.perform(request, _credentials(environ), while_connected(environ.get(CONNECTION))), ()
+        if isinstance(result, Headed):
+            result, own = result.body, result.headers
         if isinstance(result, list) and len(result) > CHUNK:
             result = Rows.of(result)
         if isinstance(result, Rows | Download):
             return _long_answer(result, form, environ, started)
         body = form.encode(result)
-        status, headers = 200, list(form.headers)
+        status, headers = 200, [*form.headers, *own]
     except Exception as error:
         refused = error if isinstance(error, Refused) else fault(error)
         status, headers, body = refused.status, [*form.headers, *refused.headers.items()], form.encode(refused.body)
     headers += [("Content-Type", form.content_type), *_common_headers(started)]
-    if len(body) >= coding.THRESHOLD:
+    if len(body) >= operations.compression_threshold:
         encoding = _encoding(environ, headers)
         body = body if encoding is None else coding.compress(body, encoding)
     headers.append(("Content-Length", str(len(body))))
@@ -160,11 +165,15 @@ def _credentials(environ: Environ) -> Credentials:
         header=environ.get("HTTP_AUTHORIZATION", ""),
         address=environ.get("REMOTE_ADDR", ""),
         local_socket=environ.get(LOCAL_SOCKET) is True,
+        cookies=environ.get("HTTP_COOKIE", ""),
+        secure=environ.get("wsgi.url_scheme") == "https",
     )
 
 
 def _read_body(environ: Environ) -> bytes:
     body = _raw_body(environ)
+    if (received := environ.get(RECEIVED)) is not None:
+        received()
     encoding = environ.get("HTTP_CONTENT_ENCODING")
     return coding.decompress(body, encoding, MAX_BODY) if encoding else body
 

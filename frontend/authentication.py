@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import ipaddress
+import logging
 import secrets
 import threading
 from collections.abc import Mapping
@@ -21,9 +22,12 @@ from typing import Any
 import argon2
 
 import engine
+from engine.logs import NOTIFY
 from frontend.errors import Refused
 from frontend.grants import NOTHING, Grants, compile_grants
 from frontend.throttle import FailedLogins
+
+log = logging.getLogger(__name__)
 
 USERS = "hdb_user"
 ROLES = "hdb_role"
@@ -45,11 +49,13 @@ _HASHING = threading.BoundedSemaphore(2)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request says about its sender. `header` is the raw value of Authorization."""
+    """What a request says about its sender. `header` is the raw value of Authorization, `cookies` of Cookie."""
 
     header: str = ""
     address: str = ""
     local_socket: bool = False
+    cookies: str = ""
+    secure: bool = False  # whether it came over TLS
 
     @property
     def token(self) -> str | None:
@@ -128,6 +134,8 @@ class Accounts:
         self._verified: dict[bytes, tuple[str, str]] = {}
         self._failed = FailedLogins()
         self._authorize_local = node.configuration.get("authentication.authorizeLocal") is True
+        self._log_failed = node.configuration.get("logging.auditAuthEvents.logFailed") is True
+        self._log_successful = node.configuration.get("logging.auditAuthEvents.logSuccessful") is True
 
     # ------------------------------------------------------------------------------------------------ identification
 
@@ -151,9 +159,13 @@ class Accounts:
         user = self.find(username)
         if not matches(user.password_hash if user else "", password) or user is None:
             self._failed.add(username, address)
+            if self._log_failed:
+                log.log(NOTIFY, "failed login as %r from %s", username, address)
             raise Refused(401, "Login failed")
         if not user.active:
             raise Refused(401, "Cannot complete request: User is inactive")
+        if self._log_successful:
+            log.log(NOTIFY, "login as %r from %s", username, address)
         return user
 
     def _basic(self, credentials: Credentials, encoded: str) -> User | None:

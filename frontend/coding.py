@@ -13,9 +13,6 @@ import zstandard
 from frontend.errors import Refused
 from frontend.wire import qualities
 
-#: Bodies shorter than this many bytes are sent as they are.
-THRESHOLD = 1200
-
 _GZIP, _ZLIB = 31, 15  # zlib's names for its containers
 _PIECE = 1 << 16  # bytes that are decompressed at a time
 _ZSTD_WINDOW = 1 << 27  # bytes of memory that a frame may ask for

@@ -48,7 +48,8 @@ NO_RIGHTS = TableGrant(frozenset())
 
 #: The tables of the system schema that hold what nobody may read: hashes of passwords and of tokens.
 GUARDED = {
-    "hdb_user": TableGrant(READ_ONLY.rights, dict.fromkeys(("username", "role", "active", *TIMES), READ_ONLY.rights))
+    "hdb_session": NO_RIGHTS,
+    "hdb_user": TableGrant(READ_ONLY.rights, dict.fromkeys(("username", "role", "active", *TIMES), READ_ONLY.rights)),
 }
 
 

@@ -57,6 +57,14 @@ class Download:
     close: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Headed:
+    """A result with headers of its own."""
+
+    body: Any
+    headers: tuple[tuple[str, str], ...]
+
+
 def begun(rows: Iterator[Row], columns: tuple[str, ...], close: Callable[[], None]) -> list[Row] | Rows:
     """The result that `rows` make: a list if they are few, else Rows. `close` lets go of what they are read from."""
     try:
@@ -72,4 +80,6 @@ def begun(rows: Iterator[Row], columns: tuple[str, ...], close: Callable[[], Non
 
 def complete(result: Any) -> Any:
     """A result of an operation with nothing left to be read."""
+    if isinstance(result, Headed):
+        return result.body
     return [row for chunk in result.chunks() for row in chunk] if isinstance(result, Rows) else result

@@ -59,7 +59,7 @@ class Tokens:
         """The user of an operation token; with `refresh` also of the latest refresh token. 401 when it is not good."""
         claims = self._claims(token)
         user = self._accounts.find(str(claims.get("username")))
-        if user is None or not user.active or claims.get("stamp") != _stamp(user) or "role" in claims:
+        if user is None or not user.active or claims.get("stamp") != stamp(user) or "role" in claims:
             raise Refused(401, "invalid token")
         if claims.get("sub") == OPERATION or (refresh and self._is_latest(user, token, claims)):
             return user
@@ -84,7 +84,7 @@ class Tokens:
         claims = {
             "username": user.name,
             "super_user": user.grants.super_user,
-            "stamp": _stamp(user),
+            "stamp": stamp(user),
             "iat": now,
             "exp": now + int(lifetime),
             "sub": subject,
@@ -150,6 +150,7 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _stamp(user: User) -> str:
+def stamp(user: User) -> str:
+    """What changes with the password or the role of a user."""
     known = f"{user.password_hash}\0{user.row.get('role')}"
     return hashlib.blake2b(known.encode(), digest_size=12).hexdigest()

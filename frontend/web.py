@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
     return Exit.OK
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that a client may take for the head of a request, and for the whole of it."""
+
+    head: float
+    whole: float
+
+
 class Master(BaseApplication):
     """gunicorn's application object: settings from the node's configuration, and a WSGI callable for each worker.
 
@@ -83,7 +92,7 @@ class Master(BaseApplication):
         chatty = configuration.get("logging.level") in ("info", "debug", "trace")
         settings = {
             "workers": configuration.get("http.workers") or len(os.sched_getaffinity(0)),
-            "worker_class": "gthread",
+            "worker_class": "frontend.worker.Worker",
             "threads": configuration.get("http.threads"),
             "keepalive": max(1, round(configuration.get("operationsApi.network.keepAliveTimeout") / 1000)),
             "timeout": WORKER_TIMEOUT,
@@ -103,6 +112,14 @@ class Master(BaseApplication):
         for name, value in settings.items():
             self.cfg.set(name, value)
         logging.getLogger("gunicorn.error").handlers[:] = logs.configure(configuration, "http")
+
+    @property
+    def patience(self) -> Patience:
+        """How long clients may take to send a request: the operations API's settings, on all ports."""
+        head, whole = (
+            self._configuration.get(f"operationsApi.network.{name}") for name in ("headersTimeout", "timeout")
+        )
+        return Patience(head / 1000, whole / 1000)
 
     def load(self) -> Wsgi:
         """What a worker serves; called in the worker, so the node is opened after the fork."""

@@ -47,4 +47,8 @@ class Kennel:
     @staticmethod
     def _caller() -> Credentials:
         environ = flask.request.environ
-        return Credentials(header=environ.get("HTTP_AUTHORIZATION", ""), address=environ.get("REMOTE_ADDR", ""))
+        return Credentials(
+            header=environ.get("HTTP_AUTHORIZATION", ""),
+            address=environ.get("REMOTE_ADDR", ""),
+            cookies=environ.get("HTTP_COOKIE", ""),
+        )

@@ -28,7 +28,9 @@ from frontend.operations import (
     roles,
     schemas,
     search,
+    sessions,
     sql,
+    status,
     system,
     tokens,
     users,
@@ -36,6 +38,7 @@ from frontend.operations import (
 from frontend.operations.dispatch import carry_out
 from frontend.operations.row import Call, Operation, Services, word_for
 from frontend.permissions import Rule
+from frontend.sessions import Sessions
 from frontend.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -43,7 +46,21 @@ if TYPE_CHECKING:
 
 _MODULES = (
     *(schemas, describe, records, search, sql, bulk, exports, purges, backups, jobs),
-    *(users, roles, tokens, history, logs, configuration, system, restart, registration, functions, cluster),
+    *(
+        users,
+        roles,
+        tokens,
+        sessions,
+        status,
+        history,
+        logs,
+        configuration,
+        system,
+        restart,
+        registration,
+        functions,
+        cluster,
+    ),
 )
 
 #: Every operation by its name.
@@ -57,7 +74,11 @@ class Operations:
         accounts = Accounts(node)
         functions = Functions(node.configuration, self.perform)
         limits, job_limits = (Limits.of(node.configuration, section) for section in ("sql", "sql.jobs"))
-        self.services = Services(node, accounts, Tokens(node, accounts), Jobs(node), functions, limits, job_limits)
+        self.services = Services(
+            node, accounts, Tokens(node, accounts), Sessions(node, accounts), Jobs(node), functions, limits, job_limits
+        )
+        #: Bytes from which on bodies are compressed for those who like it; a setting of 0 turns that off.
+        self.compression_threshold = node.configuration.get("http.compressionThreshold") or float("inf")
 
     def perform(self, request: Any, credentials: Credentials, watch: Watch | None = None) -> Any:
         """The result of a request, ready to be encoded. Everything that goes wrong is raised as Refused.
@@ -96,6 +117,10 @@ class Operations:
     def _identify(self, operation: Operation | None, request: dict[str, Any], credentials: Credentials) -> User:
         if credentials.token is not None:
             return self.services.tokens.owner(credentials.token, refresh=operation is not None and operation.renews)
+        if credentials.cookies and not credentials.header:
+            owner = self.services.sessions.owner(credentials.cookies)
+            if owner is not None:
+                return owner
         user = self.services.accounts.identify(credentials)
         if user is None and (operation is None or operation.permission.rule is not Rule.PUBLIC):
             raise Refused(401, "Must login")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from frontend.errors import Refused
@@ -14,8 +13,7 @@ from frontend.permissions import authorize
 def carry_out(call: Call) -> Any:
     """The result of a call whose members have not been read yet. Refused, or whatever the operation raises."""
     operation = call.operation
-    members, problems = read(operation.members, call.request)
-    call = replace(call, members=members)
+    call.members, problems = read(operation.members, call.request)
     # Permission comes before validation, unless it depends on what the request fails to say.
     if not problems or call.names_its_target or not operation.permission.needs_target:
         authorize(call)

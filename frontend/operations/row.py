@@ -13,6 +13,7 @@ from frontend.jobs import Jobs, Outcome
 from frontend.limits import Limits, Watch
 from frontend.operations.members import Member
 from frontend.permissions import Permission
+from frontend.sessions import Sessions
 from frontend.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Services:
     node: engine.Node
     accounts: Accounts
     tokens: Tokens
+    sessions: Sessions
     jobs: Jobs
     functions: Functions
     limits: Limits
@@ -88,6 +90,10 @@ class Call:
     @property
     def tokens(self) -> Tokens:
         return self.services.tokens
+
+    @property
+    def sessions(self) -> Sessions:
+        return self.services.sessions
 
     @property
     def jobs(self) -> Jobs:

@@ -333,7 +333,7 @@ def test_system_tables_are_there_when_they_are_used(node: engine.Node) -> None:
     users.insert([{"username": "kim"}])
     assert node.table("system", "hdb_user").get("kim")["username"] == "kim"
     assert node.schemas() == []
-    assert node.tables("system") == ["hdb_job", "hdb_nodes", "hdb_role", "hdb_user"]
+    assert node.tables("system") == ["hdb_job", "hdb_nodes", "hdb_role", "hdb_session", "hdb_status", "hdb_user"]
     with pytest.raises(engine.NoSuchTable):
         node.system("hdb_nothing")
 

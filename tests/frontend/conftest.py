@@ -59,7 +59,9 @@ class Api:
         sent = {"Content-Type": "application/json", **(headers or {})}
         if self.authorization is not None:
             sent.setdefault("Authorization", self.authorization)
-        answer = self.app.test_client().post("/", data=body, headers=sent, environ_overrides=environ or {})
+        answer = self.app.test_client(use_cookies=False).post(
+            "/", data=body, headers=sent, environ_overrides=environ or {}
+        )
         content = answer.get_data()
         body_is_json = answer.headers["Content-Type"] == "application/json" and "Content-Encoding" not in answer.headers
         return Reply(answer.status_code, json.loads(content) if body_is_json else content, answer.headers)

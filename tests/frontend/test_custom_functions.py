@@ -170,6 +170,7 @@ def tar_of(*members: tuple[str, bytes, str]) -> str:
         tar_of(("routes/link.py", b"", "/etc/passwd")),
         tar_of(("routes/link.py", b"", "../../../x")),
     ],
+    ids=["no base64", "no tar", "empty", "climbs out", "absolute link", "link that climbs out"],
 )
 def test_bad_packages_change_nothing(goats: Site, payload: str) -> None:
     before = goats.api.ok("get_custom_functions")

@@ -161,6 +161,28 @@ def test_idle_connections_do_not_keep_a_node_from_stopping(real_node: RealNode) 
     assert real_node.processes() == []
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    [b"POST / HTTP/1.1\r\nHost: x\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"],
+    ids=["head", "body"],
+)
+def test_slow_clients_do_not_keep_others_waiting(make_node: MakeNode, beginning: bytes) -> None:
+    node = make_node("slow")
+    timeouts = ("--OPERATIONSAPI_NETWORK_HEADERSTIMEOUT", "1500", "--OPERATIONSAPI_NETWORK_TIMEOUT", "1500")
+    node.start_or_fail(*timeouts, "--HTTP_THREADS", "2", "--HTTP_WORKERS", "2")
+    with contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", node.port), timeout=60)) for _ in range(12)
+        ]
+        for connection in connections:
+            connection.sendall(beginning)
+        assert eventually(node.answers)
+        for connection in connections:  # cut, after an answer or without one
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(4096):
+                    pass
+
+
 def test_a_child_that_does_not_stop_is_killed_at_the_second_signal(real_node: RealNode) -> None:
     supervisor, master = real_node.supervisor(), real_node.master()
     real_node.node_process().suspend()
