@@ -40,7 +40,7 @@ Headers = list[tuple[str, str]]
 Wsgi = Callable[..., Iterable[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """`body` is a sequence of one, or pieces that are made while they are sent."""
 

@@ -47,7 +47,7 @@ _HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 _HASHING = threading.BoundedSemaphore(2)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would make it three times as dear; one is made for every request
 class Credentials:
     """What a request says about its sender. `header` is the raw value of Authorization, `cookies` of Cookie."""
 
