@@ -244,7 +244,7 @@ def main() -> None:
         figures,
         records=records.COUNT,
         seconds=given.seconds,
-        **{"MB of memory idle": round(idle / 1e6), "MB of memory under load": round(peak.bytes / 1e6)},
+        **{"megabytes of memory idle": round(idle / 1e6), "megabytes of memory under load": round(peak.bytes / 1e6)},
     )
     print(page.read_text())
 

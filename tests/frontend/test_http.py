@@ -114,6 +114,16 @@ def test_large_answers_are_compressed_when_the_client_likes_it(farm: Api) -> Non
     assert "Content-Encoding" not in farm.send(request, {"Accept-Encoding": "identity"}).headers
 
 
+@pytest.mark.parametrize(("threshold", "encoding"), [(10, "gzip"), (1_000_000, None), (0, None)])
+def test_the_threshold_of_compression_is_a_setting(tmp_path: Path, threshold: int, encoding: str | None) -> None:
+    with engine.open_node(tmp_path) as node:
+        create_first_user(node, ADMIN, PASSWORD)
+    configuration.change(tmp_path, {"http_compressionThreshold": threshold})
+    with engine.open_node(tmp_path) as node:
+        reply = Api(create_app(node)).send(b'{"operation":"get_configuration"}', {"Accept-Encoding": "gzip"})
+        assert reply.status == 200 and reply.headers.get("Content-Encoding") == encoding
+
+
 def test_integers_of_64_bits_survive_a_round_trip(farm: Api) -> None:
     numbers = [2**63 - 1, -(2**63), 2**53 + 1, 2**64 - 1]
     farm.ok("insert", schema="farm", table="goat", records=[{"id": 50, "n": numbers, "big": 2**53 + 1, "whole": 2.0}])
