@@ -18,7 +18,9 @@ from typing import Any
 from engine import keys
 from engine.errors import InvalidKey, InvalidSearch, NoSuchAttribute
 from engine.keys import Bounds
+from engine.predicates import AllOf, AnyOf, Attribute, Filter, Fixed, Matches, Predicate, Unknown, Within
 
+UNKNOWN: Predicate = Unknown()
 SCALARS = Bounds(keys.NULL.low, keys.STRINGS.high)
 MAX_DEPTH = 100  # of groups within groups
 
@@ -53,6 +55,7 @@ class Condition:
 
     `ranges` are disjoint and ascending. `elementwise`: arrays are judged by their elements, which the index has in its
     element region; otherwise (primary keys, comparisons with arrays or objects) a value is judged as a whole.
+    `predicate` is the same for stored records, as far as it can be told there.
     """
 
     attribute: str
@@ -60,6 +63,7 @@ class Condition:
     test: Test
     decided: bool
     elementwise: bool
+    predicate: Predicate = UNKNOWN
 
     def matches(self, value: Any) -> bool:
         """Whether a record with this value of the attribute is meant."""
@@ -91,6 +95,23 @@ def met_by(node: Condition | Group, record: dict[str, Any]) -> bool:
         return node.attribute in record and node.matches(record[node.attribute])
     holds = all if node.every else any
     return holds(met_by(member, record) for member in node.members)
+
+
+def filter_of(*nodes: Condition | Group) -> Filter:
+    """Lets the records pass that meet all of these."""
+
+    def test(record: dict[str, Any]) -> bool:
+        return all(met_by(node, record) for node in nodes)
+
+    columns = tuple(dict.fromkeys([name for node in nodes for name in attributes_of(node)]))
+    return Filter(AllOf(tuple(map(_predicate_of, nodes))), columns, test, by_name=True)
+
+
+def _predicate_of(node: Condition | Group) -> Predicate:
+    if isinstance(node, Condition):
+        return node.predicate
+    members = tuple(map(_predicate_of, node.members))
+    return AllOf(members) if node.every else AnyOf(members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +160,7 @@ def compare(attribute: str, comparator: str, value: Any, *, is_key: bool) -> Con
 
 def everything(primary_key: str) -> Condition:
     """The condition that every record meets."""
-    return Condition(primary_key, (keys.EVERYTHING,), lambda _: True, decided=True, elementwise=False)
+    return Condition(primary_key, (keys.EVERYTHING,), lambda _: True, True, False, Fixed(True))
 
 
 def wildcard(attribute: str, value: Any, *, is_key: bool, primary_key: str) -> Condition:
@@ -158,7 +179,7 @@ def wildcard(attribute: str, value: Any, *, is_key: bool, primary_key: str) -> C
 
 
 def _nothing(attribute: str) -> Condition:
-    return Condition(attribute, (), lambda _: False, decided=True, elementwise=False)
+    return Condition(attribute, (), lambda _: False, True, False, Fixed(False))
 
 
 def _equals(attribute: str, value: Any, is_key: bool) -> Condition:
@@ -167,8 +188,16 @@ def _equals(attribute: str, value: Any, is_key: bool) -> Condition:
     if is_key:
         return _key_equals(attribute, value)
     ranges = (keys.equal(value),)
-    # Who looks for null looks for records whose value is null, not for arrays with a null among their elements.
-    return Condition(attribute, ranges, lambda given: identical(given, value), keys.exact(value), value is not None)
+    decided = keys.exact(value)
+    if value is None:  # looks for records whose value is null, not for arrays with a null among their elements
+        return Condition(attribute, ranges, lambda given: given is None, decided, False)
+    told = _told(attribute, ranges, decided)
+    return Condition(attribute, ranges, lambda given: identical(given, value), decided, True, told)
+
+
+def _told(attribute: str, ranges: tuple[Bounds, ...], decided: bool) -> Predicate:
+    """The predicate of a value that lies in ranges, if they decide."""
+    return Within(Attribute(attribute), ranges, by_element=True) if decided else UNKNOWN
 
 
 def _key_equals(attribute: str, value: Any) -> Condition:
@@ -177,31 +206,52 @@ def _key_equals(attribute: str, value: Any) -> Condition:
         low = keys.encode(value)
     except InvalidKey:
         return _nothing(attribute)
-    return Condition(attribute, (Bounds(low, low + b"\0"),), lambda given: identical(given, value), True, False)
+    ranges = (Bounds(low, low + b"\0"),)
+    return Condition(
+        attribute, ranges, lambda given: identical(given, value), True, False, _told(attribute, ranges, True)
+    )
 
 
 def _not_equal(attribute: str, value: Any, is_key: bool) -> Condition:
     ranges = (SCALARS, keys.COMPOSITES)
     elementwise = not is_key and not isinstance(value, list | dict)
-    return Condition(attribute, ranges, lambda given: not identical(given, value), False, elementwise)
+    told = UNKNOWN
+    if not isinstance(value, list | dict):
+        equal = keys.equal(value)
+        others = (Bounds(keys.EVERYTHING.low, equal.low), Bounds(equal.high, keys.EVERYTHING.high))
+        told = _told(attribute, others, keys.exact(value))
+    return Condition(attribute, ranges, lambda given: not identical(given, value), False, elementwise, told)
 
 
 def _contains(attribute: str, value: Any, is_key: bool) -> Condition:
-    return _on_texts(attribute, value, is_key, lambda text: lambda given: text in given)
+    return _on_texts(attribute, value, is_key, lambda text: lambda given: text in given, ("", None, ""))
 
 
 def _ends_with(attribute: str, value: Any, is_key: bool) -> Condition:
-    return _on_texts(attribute, value, is_key, lambda text: lambda given: given.endswith(text))
+    return _on_texts(attribute, value, is_key, lambda text: lambda given: given.endswith(text), ("", None))
 
 
-def _on_texts(attribute: str, value: Any, is_key: bool, test_for: Callable[[str], Test]) -> Condition:
+def _on_texts(
+    attribute: str, value: Any, is_key: bool, test_for: Callable[[str], Test], form: tuple[str | None, ...]
+) -> Condition:
+    """`form` are the segments of a pattern, None in place of the text."""
     text = _text(value)
     if text is None:
         return _nothing(attribute)
     test = test_for(text)
     return Condition(
-        attribute, (keys.STRINGS,), lambda given: isinstance(given, str) and test(given), False, not is_key
+        attribute,
+        (keys.STRINGS,),
+        lambda given: isinstance(given, str) and test(given),
+        decided=False,
+        elementwise=not is_key,
+        predicate=_matches(attribute, text, form),
     )
+
+
+def _matches(attribute: str, text: str, form: tuple[str | None, ...]) -> Predicate:
+    segments = tuple([text if segment is None else segment for segment in form])
+    return Matches(Attribute(attribute), segments, by_element=True)
 
 
 def _starts_with(attribute: str, value: Any, is_key: bool) -> Condition:
@@ -212,7 +262,8 @@ def _starts_with(attribute: str, value: Any, is_key: bool) -> Condition:
     def test(given: Any) -> bool:
         return isinstance(given, str) and given.startswith(text)
 
-    return Condition(attribute, (keys.starts_with(text),), test, keys.exact(text), not is_key)
+    told = _matches(attribute, text, (None, ""))
+    return Condition(attribute, (keys.starts_with(text),), test, keys.exact(text), not is_key, told)
 
 
 def _greater_than(attribute: str, value: Any, is_key: bool) -> Condition:
@@ -262,7 +313,12 @@ def _range(
     found = bounds(*ends) if is_key else bounds(*ends) & SCALARS
     decided = all(map(keys.exact, ends))
     return Condition(
-        attribute, (found,), lambda given: not isinstance(given, dict) and holds(order(given)), decided, not is_key
+        attribute,
+        (found,),
+        lambda given: not isinstance(given, dict) and holds(order(given)),
+        decided,
+        elementwise=not is_key,
+        predicate=_told(attribute, (found,), decided),
     )
 
 

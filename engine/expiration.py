@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby, islice
 from typing import Any
@@ -21,6 +22,7 @@ from engine import keys
 from engine.catalog import TableDefinition
 from engine.errors import Conflict
 from engine.keys import EVERYTHING, Bounds
+from engine.predicates import AllOf, Attribute, Filter, Not, Within
 from engine.store import Store, StoreView
 
 UPDATED = "__updatedtime__"
@@ -99,6 +101,15 @@ class LiveView:
         limit = self._expired
         rows = self._view.get_many(found.values(), (self._key, UPDATED))
         return [row[self._key] for row in rows if limit.low <= keys.encode(row[UPDATED]) < limit.high]
+
+    def living(self, where: Filter | None) -> Filter | None:
+        """A filter that also keeps out what has expired."""
+        if not self._waiting:
+            return where
+        lives = Not(Within(Attribute(UPDATED), (self._expired,)))
+        if where is None:
+            return Filter(lives, (), lambda _: True)
+        return replace(where, predicate=AllOf((lives, where.predicate)))
 
     def count(self) -> int:
         return self._view.count() - self._waiting

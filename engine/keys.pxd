@@ -1,6 +1,7 @@
 """The C face of the key codec; keys.pyx tells the encoding and its invariants."""
 
 from engine.fragments cimport json_array_next
+from engine.numbers cimport Number
 
 
 cpdef enum:
@@ -15,6 +16,11 @@ cdef Py_ssize_t key_from_json(const unsigned char* json, Py_ssize_t n, unsigned 
 cdef Py_ssize_t element_key_from_json(const unsigned char* json, Py_ssize_t n, unsigned char* out) noexcept nogil
 cdef Py_ssize_t key_from_double(double value, unsigned char* out) noexcept nogil
 cdef Py_ssize_t key_from_int64(long long value, unsigned char* out) noexcept nogil
+
+# At most 12 bytes; -1 for what is not a number.
+cdef Py_ssize_t put_number(Number number, unsigned char* out) noexcept nogil
+# The number of a key of the right length, at most 12; NOT_A_NUMBER when no number has this key.
+cdef Number read_number(const unsigned char* key, Py_ssize_t n) noexcept nogil
 
 # Length of the first value key at `key` (cut, element and compound keys too), -1 when malformed.
 cdef Py_ssize_t key_length(const unsigned char* key, Py_ssize_t n) noexcept nogil

@@ -10,6 +10,9 @@ cdef struct Field:
     unsigned int length
 
 
+# The offset of the first field behind the number of fields, -1 when there cannot be so many.
+cdef Py_ssize_t get_count(const unsigned char* body, Py_ssize_t n, unsigned int* count) noexcept nogil
+
 # Number of fields, -1 when the head of the body is malformed; an upper bound to size the array for record_fields.
 cdef int record_count(const unsigned char* body, Py_ssize_t n) noexcept nogil
 

@@ -8,6 +8,7 @@ could exclude at less cost.
   while walking their range costs less than reading the driver's records; conditions on the primary key are judged on
   the key itself; what remains is judged on the record.
 - "or" unites the keys of its members. If one of them has no index, the whole group is judged on every record.
+- What has to be judged while an index is walked becomes a filter (predicates.py) of that walk.
 - Sorting follows the index of the sort attribute if that needs no more than the candidates' keys; otherwise the sort
   attributes of all candidates are read. In either case paging comes after sorting, and only the page is read whole.
 
@@ -28,6 +29,7 @@ from engine.conditions import (
     Order,
     attributes_of,
     compare,
+    filter_of,
     met_by,
     order,
     parse,
@@ -160,7 +162,7 @@ def _run(
         found_keys = _sorted(view, node, sort) if walk is None else walk.keys(view)
         return _fetch(view, islice(found_keys, offset, stop), columns)
     found = _candidates(view, node, reverse)
-    if found.rest:
+    if found.rest or (found.walk and found.judged):
         return islice(_matching(view, found, columns), offset, stop)
     return _fetch(view, islice(found.keys, offset, stop), columns)
 
@@ -170,17 +172,24 @@ def _run(
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Keys found from indexes, each once. Those count whose record also meets all of `rest`."""
+    """Keys found from indexes, each once. Those count whose record also meets all of `rest`.
+
+    With `walk` there is another way to the same: along one index, judging what is met there by all of `judged`.
+    """
 
     keys: Iterator[Any]
     rest: tuple[Condition | Group, ...] = ()
+    walk: Walk | None = None
+    judged: tuple[Condition | Group, ...] = ()
 
 
 def _candidates(view: View, node: Condition | Group, reverse: bool = False) -> Candidates:
     if not _has_index(view, node):
-        return Candidates(view.keys(view.primary_key, keys.EVERYTHING, reverse=reverse), (node,))
+        walk = Walk(view.primary_key, (keys.EVERYTHING,), reverse)
+        return Candidates(view.keys(walk.attribute, keys.EVERYTHING, reverse=reverse), (node,), walk, (node,))
     if isinstance(node, Condition):
-        return Candidates(_keys(view, node, reverse))
+        once = Walk(node.attribute, node.ranges, reverse) if _is_met_once(view, node) else None
+        return Candidates(_keys(view, node, reverse), (), once, () if node.decided else (node,))
     if not node.every:
         return Candidates(_once(key for member in node.members for key in _resolved(view, member)))
     return _intersection(view, node, reverse)
@@ -190,20 +199,23 @@ def _intersection(view: View, group: Group, reverse: bool) -> Candidates:
     sizes = {member: _size(view, member) for member in group.members}
     driver, *others = sorted(group.members, key=lambda member: (not _has_index(view, member), sizes[member]))
     found = _candidates(view, driver, reverse)
-    matching, rest = found.keys, list(found.rest)
+    matching, rest, walk = found.keys, list(found.rest), found.walk
     for member in others:
         if isinstance(member, Condition) and member.attribute == view.primary_key:
             matching = filter(member.test, matching)
         elif _has_index(view, member) and sizes[member] <= ENTRIES_PER_RECORD * sizes[driver]:
-            matching = _within(matching, {_mark(key) for key in _resolved(view, member)})
+            matching, walk = _within(matching, {_mark(key) for key in _resolved(view, member)}), None
         else:
             rest.append(member)
-    return Candidates(matching, tuple(rest))
+    return Candidates(matching, tuple(rest), walk, (*found.judged, *others))
 
 
 def _resolved(view: View, node: Condition | Group) -> Iterator[Any]:
     """The keys of all records that meet a condition, each once."""
     found = _candidates(view, node)
+    if found.walk and found.judged:
+        walk = found.walk
+        return view.find_keys(walk.attribute, walk.ranges, filter_of(*found.judged), reverse=walk.reverse)
     if not found.rest:
         return found.keys
     return (record[view.primary_key] for record in _matching(view, found, (view.primary_key,)))
@@ -261,9 +273,15 @@ def _size(view: View, node: Condition | Group) -> int:
 
 def _is_plain(node: Condition | Group, view: View) -> TypeGuard[Condition]:
     """Whether a condition is met by exactly the records that its ranges list, once each."""
-    if not isinstance(node, Condition) or not node.decided or not view.is_indexed(node.attribute):
+    return isinstance(node, Condition) and node.decided and _is_met_once(view, node)
+
+
+def _is_met_once(view: View, condition: Condition) -> bool:
+    """Whether an index has one entry, within the condition's ranges, for each record that meets it."""
+    if not view.is_indexed(condition.attribute):
         return False
-    return not node.elementwise or not _entries(view, node.attribute, map(keys.elements, node.ranges))
+    ranges = condition.ranges
+    return not condition.elementwise or not _entries(view, condition.attribute, map(keys.elements, ranges))
 
 
 def _entries(view: View, attribute: str, ranges: Iterable[Bounds]) -> int:
@@ -399,6 +417,10 @@ def _fetch(view: View, found: Iterable[Any], columns: Columns) -> Iterator[Recor
 
 def _matching(view: View, found: Candidates, columns: Columns) -> Iterator[Record]:
     """The records of candidates that meet what the indexes could not tell, cut to `columns`."""
+    if found.walk and found.judged:
+        walk = found.walk
+        yield from view.find(walk.attribute, walk.ranges, filter_of(*found.judged), columns, reverse=walk.reverse)
+        return
     if not found.rest:
         yield from _fetch(view, found.keys, columns)
         return

@@ -11,12 +11,15 @@ Iterators need the view open; a view sees nothing of later writes, nor of record
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from engine.catalog import TIMES, TableDefinition
 from engine.errors import InvalidSearch
 from engine.expiration import LiveView, expired
 from engine.keys import EVERYTHING, Bounds
+from engine.predicates import Filter
+from engine.selection import Selection
 from engine.store import StoreView
 
 
@@ -132,6 +135,56 @@ class View:
         """(value, number of records) in order, jumping from value to value; cut texts are resolved by the records."""
         self._need_index(attribute)
         return self._reads.distinct(attribute, bounds)
+
+    def select(
+        self,
+        attribute: str,
+        ranges: Sequence[Bounds],
+        columns: Sequence[str],
+        where: Filter | None = None,
+        *,
+        reverse: bool = False,
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """The values of `columns` of the records that have an entry in some ranges of an index and pass a filter.
+
+        In the order of the index: a list, perhaps an empty one, for each step of the walk. The ranges are disjoint and
+        in order.
+        """
+        return self.selection(attribute, ranges, columns, where, reverse=reverse).tuples(columns)
+
+    def find(
+        self,
+        attribute: str,
+        ranges: Sequence[Bounds],
+        where: Filter,
+        columns: Sequence[str] | None = None,
+        *,
+        reverse: bool = False,
+    ) -> Iterator[dict[str, Any]]:
+        """The same as dictionaries, one by one."""
+        return chain.from_iterable(self.selection(attribute, ranges, columns, where, reverse=reverse).records(columns))
+
+    def find_keys(
+        self, attribute: str, ranges: Sequence[Bounds], where: Filter, *, reverse: bool = False
+    ) -> Iterator[Any]:
+        """Their primary keys; no record is read that the index can judge."""
+        wanted = (self.primary_key,)
+        return chain.from_iterable(self.selection(attribute, ranges, wanted, where, reverse=reverse).keys())
+
+    def selection(
+        self,
+        attribute: str,
+        ranges: Sequence[Bounds],
+        wanted: Sequence[str] | None,
+        where: Filter | None,
+        *,
+        reverse: bool = False,
+    ) -> Selection:
+        """The walk behind the three above, for what is computed of the records without making rows of them."""
+        self._need_index(attribute)
+        if isinstance(self._reads, LiveView):
+            where = self._reads.living(where)
+        return Selection(self.snapshot, attribute, ranges, wanted, where, reverse)
 
     def _need_index(self, attribute: str) -> None:
         if self._indexed is not None and attribute not in self._indexed:

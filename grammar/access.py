@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import log2
 
 from engine import keys
+from grammar import syntax
 from grammar.bound import TableSource, attributes_in
 from grammar.expressions import Scope
 from grammar.frame import Frame
@@ -18,12 +19,18 @@ from grammar.operators.operator import Operator
 from grammar.operators.rows import Filter
 from grammar.operators.scan import KeyUnion, Scan
 from grammar.predicates import condition
+from grammar.pushdown import filter_of
 from grammar.ranges import EVERYTHING, Place, Ranges, Reach, intersection, parts, reach
 from grammar.syntax import Expression
 
 # What reading a row through a secondary index costs, against reading it in key order; and comparing two rows in a sort.
 LOOKUP_COST = 2.0
 SORT_COST = 0.1
+# What it costs to judge an entry of an index alone; worth finding out in tables from so many records on.
+ENTRY_COST = 0.5
+LARGE = 1000
+SAMPLES = 100  # entries that tell about which part of an index a condition lets pass
+SCALARS: Ranges = (keys.BOOLEANS, keys.NUMBERS, keys.STRINGS)
 RESIDUAL = 3  # one in so many rows is expected to pass a condition that no index tells about
 
 
@@ -69,20 +76,22 @@ def access(
 ) -> Access:
     """Reads the rows of a table for which all conditions hold, with at least the given columns."""
     place = Place(source, frame.views[source.schema, source.table], frame)
-    path = choose(place, tuple(conditions), wish)
+    path = choose(place, tuple(conditions), wish, columns)
+    where = None if path.several or not path.rest else filter_of(path.rest, source, frame)
     wanted = [*columns, *(() if path.ordered else wish.otherwise)]
-    wanted += [name for number, name in attributes_in(path.rest) if number == source.number]
+    if where is None:
+        wanted += [name for number, name in attributes_in(path.rest) if number == source.number]
     needed = tuple(dict.fromkeys(wanted))
     if path.several:
         reader: Operator = KeyUnion(source, place.view, path.several, needed, path.entries, frame.budget, path.used)
     else:
         reader = Scan(
             source, place.view, path.attribute, path.ranges, needed, path.entries, frame.budget, path.used,
-            reverse=path.ordered and wish.reverse, sorted=path.ordered,
+            reverse=path.ordered and wish.reverse, sorted=path.ordered, where=where,
         )  # fmt: skip
     if not path.rest:
         return Access(reader, reader if isinstance(reader, Scan) else None, path.ordered, path.entries)
-    tests = tuple([condition(each, Scope(frame, reader.layout)) for each in path.rest])
+    tests = () if where else tuple([condition(each, Scope(frame, reader.layout)) for each in path.rest])
     estimate = max(path.entries // RESIDUAL ** len(path.rest), 1)
     return Access(Filter(reader, tests, path.rest, estimate), None, path.ordered, estimate)
 
@@ -90,12 +99,15 @@ def access(
 def estimate(source: TableSource, conditions: Sequence[Expression], frame: Frame) -> int:
     """About how many rows fulfil the conditions."""
     place = Place(source, frame.views[source.schema, source.table], frame)
-    path = choose(place, tuple(conditions), Wish())
+    path = choose(place, tuple(conditions), Wish(), None)
     return max(path.entries // RESIDUAL ** len(path.rest), 1 if path.entries else 0)
 
 
-def choose(place: Place, conditions: tuple[Expression, ...], wish: Wish) -> Path:
-    """The cheapest path. Costs are in rows read in key order."""
+def choose(place: Place, conditions: tuple[Expression, ...], wish: Wish, columns: Sequence[str] | None) -> Path:
+    """The cheapest path to rows with these columns (None: of which only the number matters).
+
+    Costs are in rows read in key order.
+    """
     primary, total = place.source.primary_key, place.view.count()
     whole = Path(primary, EVERYTHING, total, conditions, (), total, ordered=False)
     if not place.frame.indexes:
@@ -103,6 +115,7 @@ def choose(place: Place, conditions: tuple[Expression, ...], wish: Wish) -> Path
     reached = [(each, reach(each, place)) for each in conditions]
     paths = [_along(place, attribute, conditions, reached) for attribute in _attributes(reached)]
     paths += [path for each in conditions if (path := _union(place, each, conditions)) is not None]
+    paths += [path for each, found in reached if found is None and (path := _judged(place, each, conditions, columns))]
     matching = min([path.entries for path in paths], default=total)
     candidates = [whole, *paths]
     if wish.attribute is not None:
@@ -147,6 +160,25 @@ def _union(place: Place, node: Expression, conditions: tuple[Expression, ...]) -
     if all(each.exact for each in several):
         rest = tuple([each for each in conditions if each is not node])
     return Path("", (), entries, rest, (node,), entries * (LOOKUP_COST + 1), ordered=False, several=several)
+
+
+def _judged(
+    place: Place, node: Expression, conditions: tuple[Expression, ...], columns: Sequence[str] | None
+) -> Path | None:
+    """The path through all texts of an index, for a pattern that can be judged there: few records are looked up."""
+    if columns is None or not isinstance(node, syntax.Like) or place.view.count() < LARGE:
+        return None
+    attribute = place.indexed(node.operand)
+    if attribute is None or attribute == place.source.primary_key:
+        return None
+    where = filter_of([node], place.source, place.frame)
+    if where is None:
+        return None
+    entries = sum([place.view.count_in(attribute, each) for each in SCALARS])
+    passing = entries * place.view.selection(attribute, SCALARS, (), where).share(SAMPLES)
+    looked_up = not {attribute, place.source.primary_key}.issuperset(columns)
+    cost = entries * ENTRY_COST + (passing * LOOKUP_COST if looked_up else 0)
+    return Path(attribute, SCALARS, entries, conditions, (node,), cost, ordered=False)
 
 
 def _with_sort(path: Path, matching: int) -> Path:

@@ -116,6 +116,12 @@ class Budget:
 
     # --- rows on their way
 
+    def ticking(self, steps: Iterable[Row]) -> Iterator[Row]:
+        """The steps of something, with a look at the clock after each."""
+        for step in steps:
+            self.tick()
+            yield step
+
     def metered(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The rows, with a look at the clock between chunks of them."""
         return chain.from_iterable(self.chunks(rows)) if self.watched else iter(rows)

@@ -17,17 +17,12 @@ from grammar import syntax
 from grammar.bound import BoundStatement, Field, Selection, Slot, TableSource, index_order
 from grammar.budget import Budget
 from grammar.predicates import BOOLEAN_WORDS, FLIPPED
+from grammar.ranges import BOUNDS
 from grammar.syntax import Expression
 from grammar.values import NUMBER_TYPES, Value
 
 LONGEST_TEXT = 60  # characters; indexes hold texts up to here in full
 MOST_ROWS = 1000  # of a run; where more are read, a plan costs little beside them
-BOUNDS: dict[str, Callable[[Value], Bounds]] = {
-    "<": keys.below,
-    "<=": keys.at_most,
-    ">": keys.above,
-    ">=": keys.at_least,
-}
 
 Literals = Sequence[Value]
 Parameters = Mapping[int | str, Value]

@@ -30,14 +30,17 @@ def explained(operator: Operator) -> list[dict[str, Any]]:
             "detail": step.detail,
         }
         if isinstance(each, Measured):
-            row |= {"actual_rows": each.count, "milliseconds": round(each.seconds * 1000, 3)}
+            row |= each.doings
         found.append(row)
         pending.extend((below, number) for below in reversed(each.inputs))
     return found
 
 
 def analyzed(operator: Operator, budget: Budget) -> list[dict[str, Any]]:
-    """The same after running it: `actual_rows` that each step gave, and the `milliseconds` it took with those below."""
+    """The same after running it: `actual_rows` that each step gave, and the `milliseconds` it took with those below.
+
+    Both are null for a step that was not asked: its work was not needed, or done within the step above.
+    """
     root = _measured(operator)
     for _ in budget.chunks(root.rows()):
         pass
@@ -49,8 +52,15 @@ class Measured:
     """An operator that is watched: how many rows it gave, and the seconds that it and those below it took."""
 
     operator: Operator
+    asked: bool = False
     count: int = 0
     seconds: float = 0.0
+
+    @property
+    def doings(self) -> dict[str, Any]:
+        if not self.asked:
+            return {"actual_rows": None, "milliseconds": None}
+        return {"actual_rows": self.count, "milliseconds": round(self.seconds * 1000, 3)}
 
     @property
     def layout(self) -> Layout:
@@ -69,6 +79,7 @@ class Measured:
         return self.operator.step
 
     def rows(self) -> Iterator[Row]:
+        self.asked = True
         clock = time.perf_counter
         started = clock()
         for row in self.operator.rows():

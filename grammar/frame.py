@@ -21,7 +21,8 @@ Layout = Mapping[Any, int]  # where in a row a field's key, or the index of a Sl
 class Frame:
     """`outer` holds the values of enclosing queries' fields while a correlated sub-query runs.
 
-    `now` is the statement's time in milliseconds since the epoch. `indexes` is off to see what a query gives without.
+    `now` is the statement's time in milliseconds since the epoch. `indexes` is off to see what a query gives without,
+    `pushdown` to see what it gives when the engine judges no conditions on stored records.
     `plan` plans a query; it is here because expressions hold queries and queries expressions. `results` keeps what
     sub-queries gave that do not depend on any row. `budget` is what the whole statement may use.
     """
@@ -35,6 +36,7 @@ class Frame:
     budget: Budget
     outer: Mapping[Key, Value] = field(default_factory=dict)
     results: dict[Any, Any] = field(default_factory=dict)
+    pushdown: bool = True
 
     def within(self, values: Mapping[Key, Value]) -> Frame:
         """The frame for a sub-query of this one."""

@@ -81,6 +81,16 @@ def like_prefix(pattern: str, escape: str | None = None) -> str:
     return prefix
 
 
+def plain_segments(sign: str, pattern: str, escape: str | None = None) -> tuple[str, ...] | None:
+    """What stands between the wildcards for any run, in small letters; None for patterns that this does not tell whole:
+    with other wildcards, classes or letters outside ASCII, and regular expressions."""
+    if sign == "REGEXP":
+        return None
+    signs, escape = (GLOB_SIGNS, None) if sign == "GLOB" else (LIKE_SIGNS, escape)
+    texts = [_plain(segment) for segment in _segments(pattern, signs, escape)]
+    return tuple([text for text in texts if text is not None]) if None not in texts else None
+
+
 def _matcher(pattern: str, signs: Wildcards, escape: str | None) -> Test:
     segments = _segments(pattern, signs, escape)
     whole = re.compile(_regular(segments), re.IGNORECASE | re.DOTALL)

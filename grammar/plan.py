@@ -26,7 +26,7 @@ from grammar.expressions import Scope, compile_expression, constant_value, tuple
 from grammar.frame import Frame
 from grammar.functions.aggregate import find as find_aggregate
 from grammar.joining import Planner
-from grammar.operators.group import Group, Reducer
+from grammar.operators.group import Group, Reducer, stored
 from grammar.operators.operator import Operator
 from grammar.operators.rows import Combine, Distinct, Filter, Given, Limit, Project, Trim
 from grammar.operators.scan import Scan
@@ -146,7 +146,8 @@ class _Selecting:
         key_parts = tuple([compile_expression(each, self.frame, layout) for each in grouping.keys])
         reducers = tuple([self._reducer(each, read.operator) for each in grouping.reductions])
         rows = max(read.estimate // EXPECTED_GROUPS, 1) if grouping.keys else 1
-        return Group(read.operator, grouping, key_parts, reducers, rows, self.frame.budget)
+        pushed = stored(grouping, read.operator) if self.frame.pushdown else None
+        return Group(read.operator, grouping, key_parts, reducers, rows, self.frame.budget, pushed)
 
     def _reducer(self, reduction: Reduction, rows: Operator) -> Reducer:
         aggregate = find_aggregate(reduction.name, 1)

@@ -6,7 +6,7 @@ entries there fulfil it, and the condition need not be looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,12 @@ EVERYTHING: Ranges = (keys.EVERYTHING,)
 NOTHING: Ranges = ()
 PREFIX_RANGES = 16  # at most so many for the two cases of a prefix's letters
 MOST_MEMBERS = 2000  # of IN; with more the whole table is read
+BOUNDS: dict[str, Callable[[Value], Bounds]] = {
+    "<": keys.below,
+    "<=": keys.at_most,
+    ">": keys.above,
+    ">=": keys.at_least,
+}
 NOT_NULL: Ranges = (keys.above(None) & keys.EVERYTHING,)
 
 
@@ -110,8 +116,7 @@ def _comparison(field: Expression, operator: str, other: Expression, place: Plac
         return equals(attribute, value, boolean_twin(other, value))
     if value is None or type(value) in COMPOSITE_TYPES:
         return Reach(attribute, NOTHING, exact=True)
-    bounds = {"<": keys.below, "<=": keys.at_most, ">": keys.above, ">=": keys.at_least}[operator](value)
-    return Reach(attribute, union([bounds & _own_bounds(value)]), keys.exact(value))
+    return Reach(attribute, union([BOUNDS[operator](value) & own_bounds(value)]), keys.exact(value))
 
 
 def equals(attribute: str, value: Value, twin: bool | None = None) -> Reach:
@@ -124,7 +129,7 @@ def equals(attribute: str, value: Value, twin: bool | None = None) -> Reach:
     return Reach(attribute, union([keys.equal(value), *twins]), keys.exact(value))
 
 
-def _own_bounds(value: Value) -> Bounds:
+def own_bounds(value: Value) -> Bounds:
     """All values of the same type: only these compare with it."""
     if type(value) is bool:
         return keys.BOOLEANS
@@ -135,14 +140,15 @@ def _within(operand: Expression, items: tuple[Expression, ...] | Expression, pla
     attribute = place.indexed(operand)
     if attribute is None:
         return None
-    members = _members(items, place.frame)
-    if members is None or len(members) > MOST_MEMBERS:
+    found = members(items, place.frame)
+    if found is None or len(found) > MOST_MEMBERS:
         return None
-    reaches = [equals(attribute, value, twin) for value, twin in members]
-    return Reach(attribute, union([each for found in reaches for each in found.ranges]), all(r.exact for r in reaches))
+    reaches = [equals(attribute, value, twin) for value, twin in found]
+    ranges = union([bounds for each in reaches for bounds in each.ranges])
+    return Reach(attribute, ranges, all(each.exact for each in reaches))
 
 
-def _members(items: tuple[Expression, ...] | Expression, frame: Frame) -> list[tuple[Value, bool | None]] | None:
+def members(items: tuple[Expression, ...] | Expression, frame: Frame) -> list[tuple[Value, bool | None]] | None:
     """The values that IN looks through, each with its boolean twin; None when they depend on the row."""
     nodes = (items,) if isinstance(items, Expression) else items
     if not all(is_constant(each, frame) for each in nodes):

@@ -57,11 +57,13 @@ class Statement:
         *,
         budget: Budget = UNWATCHED,
         indexes: bool = True,
+        pushdown: bool = True,
     ) -> list[dict[str, Any]] | dict[str, Any]:
         """The rows of a query, or the reply of a write.
 
         `visible(schema, table)` narrows what * stands for: a list of attributes, or None for all. `budget` limits time
-        and memory. Without `indexes` tables are read whole, in key order; the result is the same.
+        and memory. Without `indexes` tables are read whole, in key order; without `pushdown` everything is computed in
+        Python, on rows. The result is the same.
         Raises SqlError, engine.KennelError; OutOfTime and Cancelled among them when the budget ends it.
         """
         bound = self.binding.bound
@@ -70,8 +72,8 @@ class Statement:
         elif indexes and (rows := self._direct_rows(budget)) is not None:
             return rows
         if isinstance(bound, (BoundInsert, BoundUpdate, BoundDelete)):
-            return Writer(self.node, user, lambda: self._frame(budget, indexes)).write(bound)
-        with self._frame(budget, indexes) as frame:
+            return Writer(self.node, user, lambda: self._frame(budget, indexes, pushdown)).write(bound)
+        with self._frame(budget, indexes, pushdown) as frame:
             if isinstance(bound, BoundExplain):
                 operator = plan(bound.query, frame)
                 return analyzed(operator, budget) if bound.analyze else explained(operator)
@@ -99,19 +101,23 @@ class Statement:
         return frame.budget.collected(dict(zip(keys, row, strict=True)) for row in rows)
 
     @contextmanager
-    def _frame(self, budget: Budget, indexes: bool) -> Iterator[Frame]:
+    def _frame(self, budget: Budget, indexes: bool, pushdown: bool) -> Iterator[Frame]:
         """A frame over one cut of all tables that the statement looks into."""
         tables = list(
             dict.fromkeys([(each.schema, each.table) for each in self.binding.touches if each.action != "insert"])
         )
         now = time.time_ns() // 1_000_000
+
+        def frame(views: dict[tuple[str, str], Any]) -> Frame:
+            literals, parameters = self.parsed.literals, self.parameters
+            return Frame(views, literals, parameters, now, indexes, plan, budget, pushdown=pushdown)
+
         if len(tables) == 1:
             with self.node.table(*tables[0]).view() as view:
-                yield Frame({tables[0]: view}, self.parsed.literals, self.parameters, now, indexes, plan, budget)
+                yield frame({tables[0]: view})
             return
         with self.node.snapshot(tables) as snapshot:
-            views = {table: snapshot.table(*table) for table in tables}
-            yield Frame(views, self.parsed.literals, self.parameters, now, indexes, plan, budget)
+            yield frame({table: snapshot.table(*table) for table in tables})
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 from engine import keys
 from engine.errors import InvalidSearch
 from engine.keys import EVERYTHING, Bounds
+from engine.predicates import Filter
 
 TIMES = ("__createdtime__", "__updatedtime__")
 
@@ -161,6 +162,21 @@ class View:
     ) -> Iterator[tuple[Any, ...]]:
         rows = self.scan(attribute, bounds, reverse=reverse, offset=offset, limit=limit)
         return (tuple(row.get(name) for name in columns) for row in rows)
+
+    def find_keys(
+        self, attribute: str, ranges: Iterable[Bounds], where: Filter, *, reverse: bool = False
+    ) -> Iterator[Any]:
+        """By the filter's test alone, which is what its predicate has to agree with."""
+        for bounds in reversed(list(ranges)) if reverse else ranges:
+            for key in self.keys(attribute, bounds, reverse=reverse):
+                row = self.rows[keys.encode(key)]
+                if where.test({name: row[name] for name in where.columns if name in row}):
+                    yield key
+
+    def find(
+        self, attribute: str, ranges: Iterable[Bounds], where: Filter, columns: Any = None, *, reverse: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        return iter(self.get_many(self.find_keys(attribute, ranges, where, reverse=reverse), columns))
 
     def count_in(self, attribute: str, bounds: Bounds) -> int:
         return len(list(self.entries(attribute, bounds)))

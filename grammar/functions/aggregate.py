@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from engine.sums import ExactSum
 from grammar.values import COMPOSITE_TYPES, NUMBER_TYPES, Value, finite, identity, order_key, text_of
 
 State = Any
@@ -52,23 +53,21 @@ def present(values: list[Value]) -> list[Value]:
 
 # --- folded as they come
 
-Sum = tuple[int, int, Number]  # values seen, numbers among them, their sum
+
+def _fold_sum(state: ExactSum, values: list[Value]) -> ExactSum:
+    state.add(values)
+    return state
 
 
-def _fold_sum(state: Sum, values: list[Value]) -> Sum:
-    seen, count, total = state
-    found = numbers(values)
-    return seen + len(values), count + len(found), total + sum(found)
+def _finish_sum(state: ExactSum) -> Value:
+    """0 without rows, null when there are rows but no numbers."""
+    total = state.total
+    return finite(total) if total is not None and (state.count or not state.seen) else None
 
 
-def _finish_sum(state: Sum) -> Value:
-    seen, count, total = state
-    return finite(total) if count or not seen else None
-
-
-def _finish_average(state: Sum) -> Value:
-    _, count, total = state
-    return finite(total / count) if count else None
+def _finish_average(state: ExactSum) -> Value:
+    total = state.total
+    return finite(total / state.count) if total is not None and state.count else None
 
 
 def _fold_product(state: Number | None, values: list[Value]) -> Number | None:
@@ -173,8 +172,8 @@ def _gathered(names: str, finish: Callable[..., Value], most: int = 1) -> Aggreg
 
 TABLE = (
     Aggregate(("COUNT",), int, lambda state, values: state + len(values) - values.count(None), lambda state: state),
-    Aggregate(("SUM",), lambda: (0, 0, 0), _fold_sum, _finish_sum),
-    Aggregate(("AVG", "MEAN"), lambda: (0, 0, 0), _fold_sum, _finish_average),
+    Aggregate(("SUM",), ExactSum, _fold_sum, _finish_sum),
+    Aggregate(("AVG", "MEAN"), ExactSum, _fold_sum, _finish_average),
     Aggregate(("MIN",), lambda: None, _extreme(min), lambda state: state),
     Aggregate(("MAX",), lambda: None, _extreme(max), lambda state: state),
     Aggregate(("PROD",), lambda: None, _fold_product, lambda state: None if state is None else finite(state)),

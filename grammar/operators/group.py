@@ -1,7 +1,8 @@
 """GROUP BY and aggregate functions.
 
-Rows are taken a chunk at a time, sorted into the groups' lists, and each list is folded into the states of its group:
-loops over values run inside Python's own functions, and no more than a chunk of rows is held.
+Where keys and arguments are attributes of one table, the engine folds the records of the scan without making rows of
+them. Otherwise rows are taken a chunk at a time, sorted into the groups' lists, and each list is folded into the states
+of its group: loops over values run inside Python's own functions, and no more than a chunk of rows is held.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from grammar.bound import Grouping
+from engine.groups import Groups
+from grammar.bound import Field, Grouping, Reduction
 from grammar.budget import Budget
 from grammar.expressions import Constant, Evaluate
 from grammar.frame import Layout, Row
 from grammar.functions.aggregate import Aggregate
 from grammar.operators.operator import Operator, Step
+from grammar.operators.rows import Filter
+from grammar.operators.scan import Scan
+from grammar.syntax import Expression
 from grammar.values import Value, identity
 from grammar.wording import listed
 
@@ -55,11 +60,50 @@ class Reducer:
         return self.aggregate.finish(state, *self.extra)
 
 
+STORED = {"COUNT": "count", "SUM": "sum", "AVG": "sum", "MEAN": "sum", "MIN": "min", "MAX": "max"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A grouping that the engine does on the records of a scan: by attributes, (reduction, attribute) pairs of each."""
+
+    scan: Scan
+    keys: tuple[str, ...]
+    reductions: tuple[tuple[str, str | None], ...]
+
+
+def stored(grouping: Grouping, rows: Operator) -> Stored | None:
+    """The grouping as one that the engine can do; None when it cannot."""
+    scan = rows.input if isinstance(rows, Filter) and not rows.tests else rows
+    if not isinstance(scan, Scan):
+        return None
+    keys = [_attribute(each, scan) for each in grouping.keys]
+    reductions = [_stored_reduction(each, scan) for each in grouping.reductions]
+    known_keys, known = [each for each in keys if each], [each for each in reductions if each]
+    if len(known_keys) < len(keys) or len(known) < len(reductions):
+        return None
+    return Stored(scan, tuple(known_keys), tuple(known))
+
+
+def _attribute(node: Expression, scan: Scan) -> str | None:
+    return node.attribute if isinstance(node, Field) and node.source == scan.source.number else None
+
+
+def _stored_reduction(reduction: Reduction, scan: Scan) -> tuple[str, str | None] | None:
+    if reduction.star:
+        return "rows", None
+    kind = STORED.get(reduction.name)
+    if kind is None or reduction.distinct or len(reduction.arguments) > 1:
+        return None
+    attribute = _attribute(reduction.arguments[0], scan)
+    return None if attribute is None else (kind, attribute)
+
+
 @dataclass(slots=True)
 class Group:
     """One row for each group, in order of first appearance: its keys, then its reductions.
 
-    Without keys all rows are one group, which is there even without rows.
+    Without keys all rows are one group, which is there even without rows. `stored` is the same for the engine.
     """
 
     input: Operator
@@ -68,6 +112,7 @@ class Group:
     reducers: tuple[Reducer, ...]
     estimate: int
     budget: Budget
+    stored: Stored | None = None
 
     @property
     def layout(self) -> Layout:
@@ -83,12 +128,25 @@ class Group:
         return Step("group" if self.key_parts else "aggregate", detail=shown)
 
     def rows(self) -> Iterator[Row]:
+        if self.stored is not None:
+            return iter(self._folded(self.stored))
         if not self.key_parts:
             return iter([self._finished((), self._whole())])
         return iter([self._finished(key, states) for key, states in self._groups().values()])
 
     def _finished(self, key: Row, states: list[Any]) -> Row:
         return (*key, *[reducer.finish(state) for reducer, state in zip(self.reducers, states, strict=True)])
+
+    def _folded(self, stored: Stored) -> list[Row]:
+        """The groups as the engine finds them."""
+        wanted = (*stored.keys, *[name for _, name in stored.reductions if name is not None])
+        groups = Groups(stored.scan.selection(wanted), stored.keys, stored.reductions, _identities)
+        for found in self.budget.ticking(groups.fold()):
+            self.budget.hold(found)
+        results = groups.results()
+        if not results and not self.key_parts:
+            return [self._finished((), self._start())]
+        return [self._finished(key, states) for key, states in results]
 
     def _start(self) -> list[Any]:
         return [reducer.start() for reducer in self.reducers]
@@ -126,8 +184,12 @@ class Group:
         return groups
 
 
+def _identities(key: Row) -> Row:
+    return tuple(map(identity, key))
+
+
 def _names(keys: list[Row]) -> list[Row]:
     """What tells groups apart: the keys themselves, where Python's equality is good enough for their types."""
     if all(PLAIN_TYPES.issuperset(map(type, column)) for column in zip(*keys, strict=True)):
         return keys
-    return [tuple(map(identity, key)) for key in keys]
+    return list(map(_identities, keys))

@@ -65,7 +65,7 @@ class Renamed:
 
 @dataclass(slots=True)
 class Filter:
-    """Rows for which every test is true; the tests are the compiled conditions."""
+    """Rows for which every test is true; the tests are the compiled conditions, as far as the input does not judge."""
 
     input: Operator
     tests: tuple[Evaluate, ...]

@@ -9,6 +9,8 @@ from operator import itemgetter
 from typing import Any
 
 from engine import keys
+from engine.predicates import Filter
+from engine.selection import Selection
 from grammar.bound import TableSource
 from grammar.budget import Budget
 from grammar.frame import Layout, Row
@@ -23,8 +25,8 @@ from grammar.wording import all_of
 class Scan:
     """The rows of some ranges of an index (the primary one too), in its order.
 
-    `offset` and `limit` count rows and need a single range. `sorted` asks for the exact order of the values: long
-    texts, which an index keeps cut, are then put in order here.
+    `offset` and `limit` count rows and need a single range and no filter. `sorted` asks for the exact order of the
+    values: long texts, which an index keeps cut, are then put in order here. The engine judges the records by `where`.
     """
 
     source: TableSource
@@ -39,6 +41,7 @@ class Scan:
     sorted: bool = False
     offset: int = 0
     limit: int | None = None
+    where: Filter | None = None
 
     inputs: tuple[Operator, ...] = ()
 
@@ -58,9 +61,23 @@ class Scan:
     def rows(self) -> Iterator[Row]:
         if self.sorted and self.attribute != self.source.primary_key and self._holds(keys.STRINGS):
             return self.budget.metered(self._in_exact_order())
-        return self.budget.metered(self._read(self.columns, self.offset, self.limit))
+        if self.where is None and (self.limit is not None or len(self.columns) < 2):
+            return self.budget.metered(self._read(self.columns, self.offset, self.limit))
+        return self._selected(self.columns)
+
+    def _selected(self, columns: tuple[str, ...]) -> Iterator[Row]:
+        """The rows that pass the filter, with a look at the clock between the steps of the walk."""
+        steps = self.view.select(self.attribute, self.ranges, columns, self.where, reverse=self.reverse)
+        return chain.from_iterable(self.budget.ticking(steps))
+
+    def selection(self, wanted: tuple[str, ...]) -> Selection:
+        """The records of the scan, for the engine to compute something of these attributes."""
+        selection: Selection = self.view.selection(self.attribute, self.ranges, wanted, self.where)
+        return selection
 
     def _read(self, columns: tuple[str, ...], offset: int, limit: int | None) -> Iterator[Row]:
+        if self.where is not None:
+            return self._selected(columns)
         ranges = self.ranges[::-1] if self.reverse else self.ranges
         return chain.from_iterable(self._read_range(each, columns, offset, limit) for each in ranges)
 

@@ -57,8 +57,8 @@ def comparable(found: Rows, ordered: bool) -> Rows:
     return plain if ordered else sorted(plain, key=repr)
 
 
-def ours(node: engine.Node, sql: str, *, indexes: bool = True) -> Rows:
-    found = grammar.prepare(node, sql).run(indexes=indexes)
+def ours(node: engine.Node, sql: str, *, indexes: bool = True, pushdown: bool = True) -> Rows:
+    found = grammar.prepare(node, sql).run(indexes=indexes, pushdown=pushdown)
     assert isinstance(found, list)
     return [tuple(row.values()) for row in found]
 
@@ -68,11 +68,12 @@ def agree(one: Rows, other: Rows, ordered: bool) -> bool:
 
 
 def check_against_sqlite(pair: Pair, sql: Both, ordered: bool) -> None:
-    """Ours, with indexes and without, are the rows of SQLite."""
+    """Ours, with indexes and without, judged by the engine and in Python, are the rows of SQLite."""
     node, database = pair
     wanted = database.execute(sql.sqlite).fetchall()
     assert agree(ours(node, sql.kennel), wanted, ordered), sql.kennel
     assert agree(ours(node, sql.kennel, indexes=False), wanted, ordered), sql.kennel
+    assert agree(ours(node, sql.kennel, pushdown=False), wanted, ordered), sql.kennel
 
 
 def check_condition(node: engine.Node, p: str) -> None:

@@ -1,0 +1,3 @@
+from engine.predicates import Predicate
+
+def judge(predicate: Predicate, numbers: dict[str, int], key: bytes, body: bytes) -> frozenset[bool | None]: ...
