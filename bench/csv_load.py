@@ -1,4 +1,6 @@
-"""A CSV file loaded into a whole node by csv_file_load: `python -m bench.csv_load --megabytes 1024`.
+"""A CSV file loaded into a whole node: `python -m bench.csv_load --megabytes 1024`.
+
+By csv_file_load, or with `--url` by csv_url_load from a server of this process.
 
 The rows are those of `bench.records` without the object, with a text besides that makes them as long as `--row` says.
 Told are rows per second, the progress that get_job showed, and the most memory that the node's processes took together
@@ -9,12 +11,16 @@ indexes, for comparison.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http.server
 import os
 import random
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +61,25 @@ def _lines(row: int) -> Iterator[str]:
         key += 1
 
 
-def load(port: int, path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Load it; gives the job as it ended, and what it said meanwhile."""
+@contextlib.contextmanager
+def served(directory: Path) -> Iterator[str]:
+    """The URL of a directory."""
+
+    class Silent(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(directory))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def load(port: int, operation: str, **place: str) -> tuple[dict[str, Any], list[str]]:
+    """Load what is there; gives the job as it ended, and what it said meanwhile."""
     table = {"schema": "bench", "table": "csv"}
     perform(port, "create_table", **table, hash_attribute="id")
-    started = perform(port, "csv_file_load", **table, file_path=str(path))
+    started = perform(port, operation, **table, **place)
     said: list[str] = []
     while True:
         job = perform(port, "get_job", id=started["job_id"])[0]
@@ -85,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.csv_load", description=__doc__)
     parser.add_argument("--megabytes", type=float, default=64)
     parser.add_argument("--row", type=int, default=250, help="bytes of a row, roughly")
+    parser.add_argument("--url", action="store_true", help="by csv_url_load")
     parser.add_argument("--sqlite", action="store_true", help="have sqlite3 import the same file as well")
     given = parser.parse_args()
     where = os.environ.get("KENNEL_BENCH_DIRECTORY")
@@ -93,10 +114,14 @@ def main() -> None:
         path = directory / "dogs.csv"
         rows = write_csv(path, int(given.megabytes * (1 << 20)), given.row)
         print(f"{rows} rows, {path.stat().st_size / 1e6:.0f} MB")
-        with running_node(directory) as port:
+        os.environ["BULK_URLPRIVATENETWORKS"] = "true"  # for the node
+        with running_node(directory) as port, served(directory) as url:
             idle = sum(memory.of_node(directory / "root").values())
             with memory.Peak(directory / "root") as peak:
-                job, said = load(port, path)
+                if given.url:
+                    job, said = load(port, "csv_url_load", csv_url=f"{url}/{path.name}")
+                else:
+                    job, said = load(port, "csv_file_load", file_path=str(path))
             seconds = (job["end_datetime"] - job["start_datetime"]) / 1000
             print(f"{job['status']}: {job['message']}; progress was told {len(said)} times, last '{said[-1:]}'")
             print(f"{rows / seconds:,.0f} rows/s ({seconds:.1f} s)")
