@@ -139,18 +139,19 @@ cdef int tree_insert(Txn* txn, kn_tree* tree, const uint8_t* key, int key_length
     size = LEAF_HEAD + key_length + tree.value_size
     if free_room(leaf) >= size + 2:
         fill_leaf(open_cell(leaf, index, size), key, key_length, value, tree.value_size)
+        leaf.after = index + 1
         return 1
     error = _split_insert(txn, tree, path, indexes, index, key, key_length, value)
     return error if error < 0 else 1
 
 
-cdef int _split_point(kn_page* page, int index, int size, bint at_the_end) noexcept nogil:
+cdef int _split_point(kn_page* page, int index, int size, bint ascending) noexcept nogil:
     """How many of the page's cells stay on the left. `index` and `size` are of the cell that is to come.
     Input in ascending order leaves full pages behind instead of half-full ones."""
     cdef int total = used_room(page) + size + 2
     cdef int left = 0, cell
-    if at_the_end and index == page.count:
-        return page.count
+    if ascending and index > 0:
+        return index
     for cell in range(page.count):
         if cell == index:
             left += size + 2
@@ -195,22 +196,26 @@ cdef int _split_insert(Txn* txn, kn_tree* tree, kn_page** path, int* indexes, in
     cdef int separator_length, depth = tree.height - 1, error = 0, keep, size
     cdef kn_page* left = path[depth]
     cdef kn_page* right
-    cdef bint at_the_end = True
+    cdef bint ascending = index == left.count
     cdef int above
     for above in range(depth):
         if indexes[above] != path[above].count - 1:
-            at_the_end = False
+            ascending = False
+    if index == left.after:         # in the midst of a tree, too: the entries of one value come in the order of keys
+        ascending = True
     size = LEAF_HEAD + key_length + tree.value_size
     right = new_page(txn, &error)
     if right == NULL:
         return error
     format_page(right, 0, tree.value_size)
-    keep = _split_point(left, index, size, at_the_end)
+    keep = _split_point(left, index, size, ascending)
     _move_tail(left, keep, right)
-    if index <= keep and right.count > 0:
+    if index <= keep and right.count > 0 and free_room(left) >= size + 2:
         fill_leaf(open_cell(left, index, size), key, key_length, value, tree.value_size)
+        left.after, right.after = index + 1, 0
     else:
         fill_leaf(open_cell(right, index - keep, size), key, key_length, value, tree.value_size)
+        left.after, right.after = 0, index - keep + 1
     separator_length = _separator(left, right, separator)
     return _insert_branch(txn, tree, path, indexes, depth - 1, left, right, separator, separator_length)
 

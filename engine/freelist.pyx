@@ -103,7 +103,7 @@ cdef void _fill_chain_page(Txn* txn, uint32_t pgno, PageList* pages, uint32_t* t
     if count > 0:
         memcpy(chained.entry, pages.at + pages.count, count * sizeof(kn_free_page))
     chained.page.level, chained.page.value_size, chained.page.count = KN_CHAIN, 0, 0
-    chained.page.lower = chained.page.upper = chained.page.unused = chained.page.reserved = 0
+    chained.page.lower = chained.page.upper = chained.page.unused = chained.page.after = 0
     chained.count, chained.next, chained.after = count, top[0], 0
     txn.meta.chained += count
     top[0] = pgno

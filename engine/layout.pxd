@@ -29,7 +29,7 @@ cdef extern from "layout.h" nogil:
         uint8_t level, value_size
         uint16_t count
         uint64_t txn
-        uint16_t lower, upper, unused, reserved
+        uint16_t lower, upper, unused, after
         uint32_t crc
 
     ctypedef struct kn_tree:
@@ -108,7 +108,7 @@ cdef extern from "layout.h" nogil:
         pthread_mutex_t writer, syncer
         kn_published head, visible
         uint64_t synced_txn
-        uint64_t checkpoint, pending_checkpoint, recovered
+        uint64_t checkpoint, pending_checkpoint, recovered, first
         uint32_t poisoned, reader_limit
         uint64_t index_pages, commits, syncs
         uint32_t sync_word, checkpoint_page, index_failed

@@ -51,7 +51,7 @@ cdef void format_page(kn_page* page, int level, int value_size) noexcept nogil:
     page.lower = HEADER
     page.upper = KN_PAGE_SIZE
     page.unused = 0
-    page.reserved = 0
+    page.after = 0
 
 
 cdef void compact_page(kn_page* page) noexcept nogil:

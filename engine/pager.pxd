@@ -17,6 +17,7 @@ cdef struct Pager:
     uint64_t** examined         # for each chunk a bit per page: found sound, or made, by this process
     uint32_t mapped             # chunks
     uint64_t sealed             # pages of states up to this one had checksums when the table was opened
+    uint64_t recovered, first   # no page in use was made between these states
     kn_shared* shared
 
 

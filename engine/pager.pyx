@@ -8,7 +8,9 @@ Which freed pages may be used again, and when, is told in freelist.pyx.
 Damage. Pages get their checksums when a state is sealed (checkpoint.pyx), not when they are made. A process examines every
 page at its first touch: its checksum, that it is where and on the level that it should be and not made later than what
 points to it, and that it can be read without leaving it. Pages made after the process has opened the table need no
-checksum yet. A damaged page is noted in shared memory; whoever meets it gets -EUCLEAN, and the index is made anew.
+checksum yet. Recovery begins to number states anew from the time in microseconds, later than any before: so a page that
+was made, and sealed, after the checkpoint that it starts from cannot pass for one of that or of a later state. A damaged
+page is noted in shared memory; whoever meets it gets -EUCLEAN, and the index is made anew.
 """
 
 from engine.freelist cimport keep_overflow, put_free, take_free
@@ -33,6 +35,7 @@ cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil:
     pager.shared = shared
     pager.mapped = 0
     pager.sealed = kn_load64(&shared.sealed)
+    pager.recovered, pager.first = shared.recovered, shared.first
     pager.chunks = <uint8_t**>calloc(CHUNKS, sizeof(uint8_t*))
     pager.examined = <uint64_t**>calloc(CHUNKS, sizeof(uint64_t*))
     return 0 if pager.chunks != NULL and pager.examined != NULL else -ENOMEM
@@ -88,7 +91,7 @@ cdef kn_page* examine_page(Pager* pager, uint32_t pgno, int level, uint64_t txn)
     cdef uint32_t crc = kn_load32(&page.crc)
     cdef uint64_t pages = kn_load64(&pager.shared.index_pages)
     cdef uint64_t mapped = <uint64_t>kn_load32(&pager.mapped) * CHUNK_PAGES
-    if (page.pgno == pgno and page.level == level and page.txn <= txn
+    if (page.pgno == pgno and page.level == level and page.txn <= txn and not pager.recovered < page.txn < pager.first
             and (crc == page_checksum(page) if crc != 0 else page.txn > pager.sealed)
             and page_is_sound(page, pages if pages < mapped else mapped)):
         _note_examined(pager, pgno)

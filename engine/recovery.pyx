@@ -23,6 +23,7 @@ from engine.log cimport is_compacted, log_blot, log_sync, op_at, segment_header
 from engine.posix cimport EIO, EROFS
 from engine.segments cimport list_segments
 from engine.shared cimport Coordination, lock, publish, read_published, unlock
+from engine.vfs cimport now_microseconds
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -318,7 +319,7 @@ cdef bint _start_from_checkpoint(Core* core, int index_fd, kn_meta* meta) except
     if not read_checkpoint(core, index_fd, meta):
         return False
     core.shared.index_pages = os.fstat(index_fd).st_size // KN_PAGE_SIZE
-    core.shared.checkpoint = core.shared.recovered = core.shared.sealed = core.pager.sealed = meta.txn
+    core.shared.checkpoint = core.shared.sealed = core.pager.sealed = meta.txn
     if meta.next_pgno > core.shared.index_pages:
         return False
     if pager_map(&core.pager, meta.next_pgno) < 0:
@@ -330,6 +331,7 @@ cdef bint _start_from_checkpoint(Core* core, int index_fd, kn_meta* meta) except
         return False
     core.shared.index_pages = meta.next_pgno    # behind them there may be no blocks
     meta.young_head, meta.old_head = meta.young_tail, meta.old_tail     # the rings are gone; what was in them is in the chains
+    _begin_numbers(core, meta)
     publish(&core.shared.head, meta)
     publish(&core.shared.visible, meta)
     return True
@@ -342,14 +344,23 @@ cdef int _start_from_nothing(Core* core, int index_fd, kn_meta* meta) except -1:
     if pager_open(&core.pager, index_fd, core.shared) < 0:
         raise MemoryError
     os.ftruncate(index_fd, 0)
-    core.shared.index_pages = core.shared.checkpoint = core.shared.recovered = 0
+    core.shared.index_pages = core.shared.checkpoint = 0
     core.shared.damaged = 0
     memset(meta, 0, sizeof(kn_meta))
+    _begin_numbers(core, meta)
     publish(&core.shared.head, meta)
     publish(&core.shared.visible, meta)
     meta.next_pgno = KN_FIRST_PAGE
     _empty(meta)
     return 0
+
+
+cdef void _begin_numbers(Core* core, kn_meta* meta) noexcept nogil:
+    """From the next state on, numbers are later than those of any page that processes before have made."""
+    cdef uint64_t now = now_microseconds()
+    core.shared.recovered = core.pager.recovered = meta.txn
+    core.shared.first = core.pager.first = now if now > meta.txn else meta.txn + 1
+    meta.txn = core.pager.first - 1
 
 
 cdef void _empty(kn_meta* meta) noexcept nogil:

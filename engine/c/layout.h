@@ -23,7 +23,8 @@ typedef struct {
     uint8_t value_size;
     uint16_t count;
     uint64_t txn; /* the transaction that created this copy of the page */
-    uint16_t lower, upper, unused, reserved;
+    uint16_t lower, upper, unused;
+    uint16_t after; /* of a leaf: where the entry that was inserted last ends, as an index; 0 = not known */
     uint32_t crc; /* of the rest of the page; 0 = none yet */
     uint32_t reserved2;
 } kn_page;
@@ -167,6 +168,7 @@ typedef struct {
     uint64_t synced_txn __attribute__((aligned(64))); /* number of the visible state */
     uint64_t checkpoint, pending_checkpoint; /* states whose pages must stay; 0 = none */
     uint64_t recovered;    /* the state that recovery started from; what it says of holes may be out of date */
+    uint64_t first;        /* state after that one; no page in use is of between */
     uint32_t poisoned;     /* errno of the fdatasync that failed; the table is read-only */
     uint32_t reader_limit; /* slots ever used: scans stop there */
     uint64_t index_pages;  /* pages allocated in index.kbt */
