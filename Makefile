@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS := $(shell nproc)
 CLIENTS := tests/clients/node_modules/.package-lock.json
 
-.PHONY: build run test check bench guide torture clean
+.PHONY: build run test check bench guide torture sanitize valgrind clean
 
 build: $(STAMP)
 	$(BIN)/python setup.py -q build_ext --inplace --parallel $(JOBS)
@@ -41,6 +41,12 @@ guide: build
 
 torture: build
 	KENNEL_TORTURE=long $(BIN)/python -m pytest -m torture --timeout 0 tests
+
+sanitize: build
+	.ci/sanitize
+
+valgrind: build
+	.ci/valgrind
 
 clean:
 	rm -rf $(VENV) tests/clients/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -7,7 +7,7 @@ import os
 import platform
 import sqlite3
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +58,34 @@ def write(name: str, title: str, figures: Sequence[Figure], **parameters: Any) -
     page = RESULTS / f"{name}.md"
     page.write_text("\n".join([f"# {title}", "", *_preface(found, parameters), "", *_table(figures), ""]))
     return page
+
+
+def write_table(
+    name: str, title: str, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, str], **parameters: Any
+) -> Path:
+    """Keep a table whose columns are the members of its rows, and single facts below it; gives the page for people."""
+    found = circumstances()
+    content = {
+        "title": title,
+        "circumstances": found,
+        "parameters": parameters,
+        "rows": list(map(dict, rows)),
+        "facts": dict(facts),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
+    lines += ["| " + " | ".join(_cell(row.get(column, "")) for column in columns) + " |" for row in rows]
+    if facts:
+        lines += ["", "| | |", "| --- | ---: |", *(f"| {fact} | {value} |" for fact, value in facts.items())]
+    page = RESULTS / f"{name}.md"
+    page.write_text("\n".join([f"# {title}", "", *_preface(found, parameters), "", *lines, ""]))
+    return page
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 def _preface(found: dict[str, Any], parameters: dict[str, Any]) -> Iterable[str]:

@@ -135,7 +135,7 @@ cdef int seal(Core* core, const kn_meta* meta) noexcept nogil:
     if result == 0:
         result = _seal_tree(&core.pager, &meta.names)
     if result == 0:
-        cursor_seek(&cursor, &core.pager, &meta.directory, NULL, 0)
+        cursor_seek(&cursor, &core.pager, &meta.directory, b"", 0)
         while cursor.valid and result == 0:
             memcpy(&tree, cursor_value(&cursor), sizeof(kn_tree))
             if tree.value_size != KN_NOT_INDEXED:
@@ -293,7 +293,7 @@ cdef int _mark(Core* core, const kn_meta* meta, uint8_t* seen) noexcept nogil:
     if result == 0:
         result = tree_check(&core.pager, &meta.directory, meta.txn, seen, meta.next_pgno)
     if result == 0:
-        cursor_seek(&cursor, &core.pager, &meta.directory, NULL, 0)
+        cursor_seek(&cursor, &core.pager, &meta.directory, b"", 0)
         while cursor.valid and result == 0:
             memcpy(&tree, cursor_value(&cursor), sizeof(kn_tree))
             if tree.value_size != KN_NOT_INDEXED:

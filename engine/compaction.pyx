@@ -63,7 +63,7 @@ cdef int _count_live(Core* core, const kn_tree* tree, bint primary, uint64_t* li
     cdef Cursor cursor
     cdef kn_locator place
     cdef kn_tombstone stone
-    cursor_seek(&cursor, &core.pager, tree, NULL, 0)
+    cursor_seek(&cursor, &core.pager, tree, b"", 0)
     while cursor.valid:
         if primary:
             memcpy(&place, cursor_value(&cursor), sizeof(kn_locator))
