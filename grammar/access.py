@@ -24,7 +24,7 @@ from grammar.ranges import EVERYTHING, Place, Ranges, Reach, intersection, parts
 from grammar.syntax import Expression
 
 # What reading a row through a secondary index costs, against reading it in key order; and comparing two rows in a sort.
-LOOKUP_COST = 2.0
+LOOKUP_COST = 4.0
 SORT_COST = 0.1
 # What it costs to judge an entry of an index alone; worth finding out in tables from so many records on.
 ENTRY_COST = 0.5
