@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -139,6 +140,18 @@ def test_1024_snapshots(table: engine.Table) -> None:
         for view in views:
             view.close()
     assert unharmed(table)
+
+
+def test_small_tables_cost_little_disk_and_no_thread(node: engine.Node) -> None:
+    """Each has its files; so a thousand of them must not need two gigabytes, nor anything that runs."""
+    threads = threading.active_count()
+    for number in range(20):
+        node.create_table("dev", f"t{number}").insert([{"id": 1, "name": "Penny"}])
+    node.maintain()
+    for number in range(20):
+        directory = node.table("dev", f"t{number}").directory
+        assert sum(path.stat().st_blocks * 512 for path in directory.iterdir()) < 2 * MIB
+    assert threading.active_count() == threads
 
 
 def test_an_empty_request_is_none_of_these(table: engine.Table) -> None:
