@@ -81,6 +81,9 @@ class Backup:
     def __next__(self) -> bytes:
         try:
             return next(self._chunks)
+        except OSError as error:
+            self._holding.close()
+            raise failure(self._root, error) from error
         except BaseException:
             self._holding.close()
             raise
@@ -140,8 +143,8 @@ class _Holding:
         target = self.path / table.id
         with table.view() as view:
             while True:
-                target.mkdir(mode=0o700)
                 try:
+                    target.mkdir(mode=0o700)
                     segments = log_of(table.directory, view.seq)
                     for segment in segments:
                         _keep(table.directory / file_name(segment), target / file_name(segment))

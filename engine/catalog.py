@@ -42,6 +42,7 @@ from engine.errors import (
     InvalidRequest,
     NoSuchSchema,
     NoSuchTable,
+    ReadOnlyTable,
     SchemaExists,
     TableExists,
 )
@@ -266,6 +267,10 @@ class Catalog:
 
     def sweep(self) -> None:
         """Remove directories that belong to no table. Needs the lock, which every change of the catalog has."""
+        try:
+            self.store.sync()  # rows that somebody has left behind
+        except ReadOnlyTable:
+            return  # one that could not be made durable may be found after all, by the next life
         known = self.listing().by_id
         for directory in self._directory.iterdir():
             if directory.name in known or directory.name == str(CATALOG_ID):

@@ -16,6 +16,7 @@ left in the log, in which an earlier record of its key might be.
 """
 
 import os
+from pathlib import Path
 
 from engine.checkpoint cimport begin_checkpoint, write_checkpoint
 from engine.core cimport Core, locate, op_is_sound, op_key, op_length
@@ -38,6 +39,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from engine.errors import Corrupt
+from engine.files import failure
 from engine.segments import Segment, split
 from engine.store import raise_errno
 
@@ -448,10 +450,14 @@ def _remove_when_unread(Store store) -> int:
     if oldest_reader(store.core.shared) < txn:
         return 0
     store.awaited = None
-    for segment in segments:
-        os.unlink(os.path.join(store.directory, f"{segment.segno:06}.log"))
-        failpoint(AT_REMOVED)
-    kn_add32(&store.core.shared.removals, 1)
+    try:
+        for segment in segments:
+            os.unlink(os.path.join(store.directory, f"{segment.segno:06}.log"))
+            failpoint(AT_REMOVED)
+    except OSError as error:
+        raise failure(Path(store.directory), error) from error
+    finally:
+        kn_add32(&store.core.shared.removals, 1)
     size = sum(segment.size for segment in segments)
     kn_add64(&store.core.shared.log_bytes, <uint64_t>-<int64_t>size)
     return size

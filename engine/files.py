@@ -30,8 +30,10 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def failure(place: Path, error: OSError) -> KennelError:
+def failure(place: Path, error: OSError) -> KennelError | MemoryError:
     """The engine's error for one of the operating system."""
+    if error.errno == errno.ENOMEM:
+        return MemoryError()
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"no space left for {place}")
     return RootError(f"{place} cannot be used: {error.strerror}")

@@ -121,6 +121,8 @@ cdef int log_prepare(Log* log, uint32_t segno, uint64_t size) noexcept nogil:
     if fd >= 0:
         close_file(fd)
         return 0
+    if fd != -ENOENT:               # it may be there: putting another in its place would take it from the log
+        return fd
     _path(log, segno, b".new", unfinished)
     zeros = calloc(1, ZEROS)
     if zeros == NULL:

@@ -5,15 +5,17 @@ sequence numbers. A compacted segment stands for all those of its range, which m
 interrupted, or until nobody reads them any more.
 """
 
+import errno as errno_codes
 import os
 import re
 from dataclasses import dataclass
 
 from engine.layout cimport KN_COMPACTED, kn_segment
 from engine.log cimport Log, has_header, log_map, segment_header
+from engine.posix cimport ENOENT
 from libc.stdint cimport uint8_t, uint32_t
 
-from engine.errors import Corrupt
+from engine.errors import Corrupt, KennelError
 from engine.logfile import read_header
 
 NAME = re.compile(r"([0-9]{6})\.log")
@@ -35,12 +37,18 @@ cdef list list_segments(Log* log, str directory):
     header that cannot be read is none: Corrupt, or RootError when its format is unknown."""
     cdef const kn_segment* header
     cdef uint32_t segno
+    cdef int result
     found = []
     for name in os.listdir(directory):
         matched = NAME.fullmatch(name)
-        if matched is None or log_map(log, int(matched[1])) < 0:
+        if matched is None:
             continue
         segno = int(matched[1])
+        result = log_map(log, segno)
+        if result == -ENOENT:           # removed meanwhile
+            continue
+        if result < 0:
+            _refuse(os.path.join(directory, name), -result)
         if not has_header(log, segno):
             if read_header(<uint8_t[:log.size[segno]]>log.base[segno], os.path.join(directory, name)) is not None:
                 raise Corrupt(f"{os.path.join(directory, name)} belongs to another table")
@@ -49,6 +57,15 @@ cdef list list_segments(Log* log, str directory):
         last = header.last_seq if header.flags & KN_COMPACTED else None
         found.append(Segment(segno, header.first_seq, last, log.size[segno], header.created))
     return sorted(found, key=lambda segment: (segment.first_seq, -segment.segno))
+
+
+def _refuse(path: str, error: int) -> None:
+    """A log that is read without one of its segments would pass for a shorter one."""
+    if error == errno_codes.ENOMEM:
+        raise MemoryError
+    if error == errno_codes.EIO:
+        raise Corrupt(f"{path} is no segment, or cannot be read")
+    raise KennelError(f"{path} cannot be read: {os.strerror(error)}")
 
 
 def split(segments: list[Segment]) -> tuple[list[Segment], list[Segment]]:

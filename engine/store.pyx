@@ -13,6 +13,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from engine.btree cimport tree_get
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_seek
@@ -40,6 +41,7 @@ from libc.string cimport memcpy, memset
 from engine.errors import (
     Busy, Closed, Conflict, Corrupt, DiskFull, InvalidName, InvalidRecord, KennelError, ReadOnlyTable, RootError,
 )
+from engine.files import failure
 
 CREATED = "__createdtime__"
 UPDATED = "__updatedtime__"
@@ -116,7 +118,10 @@ cdef class Store:
         cdef Core core
         cdef int result
         cdef bytes path = os.fsencode(directory)
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise failure(Path(directory), error) from error
         memset(&core, 0, sizeof(Core))
         result = log_open(&core.log, path, <const uint8_t*>(<char*>table_id))
         if result == 0:
@@ -153,6 +158,8 @@ cdef class Store:
             directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise RootError(f"{self.directory} does not exist") from error
+        except OSError as error:
+            raise failure(Path(self.directory), error) from error
         try:
             fcntl.flock(directory_fd, fcntl.LOCK_EX)
             self.index_fd = os.open("index.kbt", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
@@ -166,6 +173,8 @@ cdef class Store:
                 self.shared.ready()
             self.shared.share()
             self.closed = False
+        except OSError as error:
+            raise failure(Path(self.directory), error) from error
         finally:
             os.close(directory_fd)
             if self.closed:
@@ -198,7 +207,7 @@ cdef class Store:
         cdef int result
         try:
             directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:       # dropped
+        except OSError:     # dropped; or out of descriptors
             return
         try:
             fcntl.flock(directory_fd, fcntl.LOCK_EX)

@@ -1,21 +1,28 @@
-"""The engine against the oracle: any history of writes, snapshots and reads gives the same in both."""
+"""The engine against the oracle: any history of writes, snapshots and reads gives the same in both.
+
+Of several tables, by two handles in this process and a second process; views stay open over writes, checkpoints,
+compactions and dropped tables; the node is closed and opened again, also without what does not outlive the kernel, and
+without its indexes; records expire on a clock that stands still until a rule moves it.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from neighbour import Neighbour
 
 import engine
-from engine import expiration, keys
+from engine import expiration, keys, search
 from engine.keys import Bounds
-from engine.search import search_conditions
 from tests import model
 
 MEMORY = Path("/dev/shm")  # where syncing costs nothing: a history has many writes, and is replayed often to shrink it
@@ -66,7 +73,11 @@ CONDITIONS = st.fixed_dictionaries(
 )
 
 
+LARGE = "l" * 140_000  # two of them bring a new segment of the log into use
+
+
 class EngineAndModel(RuleBasedStateMachine):
+    neighbour: Neighbour  # one for all histories
     tables = st.sampled_from(sorted(TABLES))
     snapshots: Bundle[Any] = Bundle("snapshots")
 
@@ -74,6 +85,8 @@ class EngineAndModel(RuleBasedStateMachine):
     def start(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="kennel-model-", dir=MEMORY if MEMORY.is_dir() else None))
         self.node = engine.open_node(self.root)
+        self.neighbour.open(self.root)
+        self.life = 0
         self.versions = [0]
         self.expired = 0
         expiration.clock = lambda: self.expired + EXPIRATION * 1_000_000
@@ -86,6 +99,7 @@ class EngineAndModel(RuleBasedStateMachine):
             with self.node.table("dev", name).view() as view:
                 view.snapshot.check()
         self.node.close()
+        self.neighbour.close()
         expiration.clock = CLOCK
         shutil.rmtree(self.root)
 
@@ -108,6 +122,21 @@ class EngineAndModel(RuleBasedStateMachine):
         if result.written:
             assert self.node.table("dev", table).last_updated() == result.version / 1000
 
+    @rule(table=tables, kind=st.sampled_from(["insert", "update", "upsert"]), records=RECORDS)
+    def write_from_the_second_process(self, table: str, kind: str, records: list[tuple[Any, dict[str, Any]]]) -> None:
+        rows = [{TABLES[table]: key, **values} for key, values in records]
+        written, skipped, version = self.neighbour.write(table, kind, rows)
+        assert (written, skipped) == getattr(self.model[table], kind)(rows, version)
+        self.versions.append(version)
+
+    @rule(table=tables, key=KEYS)
+    def write_much(self, table: str, key: Any) -> None:
+        """So that the log has segments, and the upkeep something to compact."""
+        rows = [{TABLES[table]: key, "c": LARGE}]
+        result = self.node.table("dev", table).upsert(rows)
+        self.model[table].upsert(rows, result.version)
+        self.versions.append(result.version)
+
     @rule(table=tables, listed=st.lists(KEYS, max_size=4))
     def delete(self, table: str, listed: list[Any]) -> None:
         result = self.node.table("dev", table).delete(listed)
@@ -120,7 +149,7 @@ class EngineAndModel(RuleBasedStateMachine):
 
     @rule()
     def look_after(self) -> None:
-        self.node.maintain()
+        self.node.maintain(checkpoint_bytes=0)
 
     @rule(table=st.sampled_from(["plain", "other"]), name=st.sampled_from(ATTRIBUTES))
     def create_attribute(self, table: str, name: str) -> None:
@@ -147,11 +176,28 @@ class EngineAndModel(RuleBasedStateMachine):
             for name, expected in self.model.items():
                 assert other.table("dev", name).count() == len(expected.rows)
 
+    @rule(table=tables)
+    def look_from_the_second_process(self, table: str) -> None:
+        view = self.model[table].view()
+        assert model.same(self.neighbour.rows(table), list(view.scan(TABLES[table], keys.EVERYTHING)))
+
+    @rule(lost=st.sampled_from([[], ["shared.shm"], ["shared.shm", "index.kbt"]]))
+    def open_again(self, lost: list[str]) -> None:
+        """As after a restart, a reboot, or the loss of all indexes. Views of before are closed."""
+        self.neighbour.close()
+        self.node.close()
+        for name in lost:
+            for path in self.root.glob(f"schema/*/{name}"):
+                path.unlink()
+        self.node = engine.open_node(self.root)
+        self.neighbour.open(self.root)
+        self.life += 1
+
     # --- snapshots
 
     @rule(target=snapshots, table=tables)
     def open_view(self, table: str) -> Any:
-        return self.node.table("dev", table).view(), self.model[table].view()
+        return self.node.table("dev", table).view(), self.model[table].view(), self.life
 
     @rule(target=snapshots)
     def open_snapshot(self) -> Any:
@@ -164,11 +210,20 @@ class EngineAndModel(RuleBasedStateMachine):
     def close_view(self, pair: Any) -> None:
         pair[0].close()
 
+    def _is_closed(self, pair: Any) -> bool:
+        """Whether the node was closed since the view was opened; then the view says so."""
+        if pair[2] != self.life:
+            with pytest.raises(engine.Closed):
+                pair[0].get(1)
+        return bool(pair[2] != self.life)
+
     # --- reads
 
     @rule(pair=snapshots, wanted=st.lists(KEYS, max_size=4))
     def read_records(self, pair: Any, wanted: list[Any]) -> None:
-        view, expected = pair
+        if self._is_closed(pair):
+            return
+        view, expected, _ = pair
         assert model.same(view.get_many(wanted), expected.get_many(wanted))
         columns = ["c", view.primary_key, "a", "__updatedtime__"]
         for key in wanted:
@@ -186,7 +241,9 @@ class EngineAndModel(RuleBasedStateMachine):
     def read_ranges(
         self, pair: Any, attribute: str, bounds: Bounds, reverse: bool, offset: int, limit: int | None
     ) -> None:
-        view, expected = pair
+        if self._is_closed(pair):
+            return
+        view, expected, _ = pair
         attribute = attribute or view.primary_key
         assert view.is_indexed(attribute) == expected.is_indexed(attribute)
         if attribute not in view.attributes or not view.is_indexed(attribute):
@@ -215,18 +272,32 @@ class EngineAndModel(RuleBasedStateMachine):
         descending=st.booleans(),
         offset=st.integers(0, 2),
     )
-    def search(
+    def search_by_conditions(
         self, pair: Any, conditions: list[Any], operator: str, sort: str | None, descending: bool, offset: int
     ) -> None:
-        view, expected = pair
+        if self._is_closed(pair):
+            return
+        view, expected, _ = pair
         if not {*(condition["attribute"] for condition in conditions), sort or "a"} <= {*view.attributes}:
             return
         request: dict[str, Any] = {
             "sort": sort and {"attribute": sort, "descending": descending, "next": {"attribute": view.primary_key}},
             "offset": offset,
         }
-        found = list(search_conditions(view, conditions, operator, **request))
-        assert model.same(found, list(search_conditions(expected, conditions, operator, **request)))
+        found = list(search.search_conditions(view, conditions, operator, **request))
+        assert model.same(found, list(search.search_conditions(expected, conditions, operator, **request)))
+
+    @rule(pair=snapshots, condition=CONDITIONS)
+    def search_by_one_attribute(self, pair: Any, condition: dict[str, Any]) -> None:
+        """What is found is what meets the condition, by its definition; and as many are counted."""
+        if self._is_closed(pair) or condition["attribute"] not in pair[0].attributes:
+            return
+        view, expected, _ = pair
+        asked = condition["attribute"], condition["comparator"], condition["value"]
+        found = sorted(search.search(view, *asked), key=lambda row: keys.encode(row[view.primary_key]))
+        wanted = [row for _, row in sorted(expected.rows.items()) if model.meets(row, condition)]
+        assert model.same(found, wanted)
+        assert search.count(view, *asked) == len(wanted)
 
     @invariant()
     def tables_agree(self) -> None:
@@ -234,6 +305,13 @@ class EngineAndModel(RuleBasedStateMachine):
             with self.node.table("dev", name).view() as view:
                 assert view.count() == len(expected.rows)
                 assert view.attributes == expected.attributes
+
+
+@pytest.fixture(scope="class", autouse=True)
+def neighbour() -> Iterator[None]:
+    EngineAndModel.neighbour = Neighbour()
+    yield
+    EngineAndModel.neighbour.end()
 
 
 TestEngineAndModel = EngineAndModel.TestCase

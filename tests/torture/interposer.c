@@ -1,8 +1,8 @@
 /* Stands between a process and the C library (LD_PRELOAD), for files under one directory:
  *
  *   it records what is done to them, so that a test can build what a power cut would have left (recording.py reads it);
- *   it makes the k-th call of a kind fail: of files under that directory, and of memory and mappings that the engine's own
- *   C code asks for. The allocations of the interpreter are none of its business.
+ *   it makes the k-th call of a kind fail: of files under that directory; of memory and mappings that the engine's own C
+ *   code asks for; of memory that the interpreter asks for, which needs PYTHONMALLOC=malloc.
  *
  * A record is a sequence of
  *     kind u8 | inode u64 | offset u64 | size u32 | data
@@ -15,6 +15,7 @@
  *   N note of the test
  * Each call is recorded when it has succeeded. Files named *.shm are left out: nothing in them outlives the kernel. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -36,7 +37,7 @@
 #define DESCRIPTORS 65536
 #define RANGES 128
 
-enum { READ, WRITE, SYNC, SPACE, MEMORY, MAP, OPEN, NAME, KINDS };
+enum { READ, WRITE, SYNC, SPACE, MEMORY, MAP, OPEN, NAME, INTERPRETER, KINDS };
 enum { FOREIGN, RECORDED, UNRECORDED }; /* what a descriptor stands for */
 
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
@@ -51,17 +52,18 @@ static pthread_mutex_t recording = PTHREAD_MUTEX_INITIALIZER;
 
 static int armed;
 static struct { long seen, first, last; int error; } plan[KINDS];
-static struct { uintptr_t start, end; } engine[RANGES];
+static struct { uintptr_t start, end; } engine[RANGES], interpreter; /* their code in memory */
 static int ranges;
 
-static int note_range(struct dl_phdr_info *info, size_t size, void *unused) {
-    (void)size, (void)unused;
-    if (info->dlpi_name == NULL || strstr(info->dlpi_name, "/engine/") == NULL) return 0;
-    for (int i = 0; i < info->dlpi_phnum && ranges < RANGES; i++) {
+static int note_range(struct dl_phdr_info *info, size_t size, void *allocator) {
+    (void)size;
+    int of_engine = info->dlpi_name != NULL && strstr(info->dlpi_name, "/engine/") != NULL;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + part->p_vaddr, end = start + part->p_memsz;
         if (part->p_type != PT_LOAD || !(part->p_flags & PF_X)) continue;
-        engine[ranges].start = info->dlpi_addr + part->p_vaddr;
-        engine[ranges++].end = info->dlpi_addr + part->p_vaddr + part->p_memsz;
+        if ((uintptr_t)allocator >= start && (uintptr_t)allocator < end) interpreter.start = start, interpreter.end = end;
+        if (of_engine && ranges < RANGES) engine[ranges].start = start, engine[ranges++].end = end;
     }
     return 0;
 }
@@ -70,6 +72,10 @@ static int is_engine(void *caller) {
     for (int i = 0; i < ranges; i++)
         if ((uintptr_t)caller >= engine[i].start && (uintptr_t)caller < engine[i].end) return 1;
     return 0;
+}
+
+static int is_interpreter(void *caller) {
+    return (uintptr_t)caller >= interpreter.start && (uintptr_t)caller < interpreter.end;
 }
 
 /* Whether this call is to fail, with errno set; a write that is to fail with 0 stops half way, as the kernel may. */
@@ -86,7 +92,7 @@ void interposer_arm(int kind, long first, long last, int error) {
     memset(plan, 0, sizeof(plan));
     plan[kind].first = first, plan[kind].last = last, plan[kind].error = error;
     ranges = 0;
-    dl_iterate_phdr(note_range, NULL);
+    dl_iterate_phdr(note_range, dlsym(RTLD_DEFAULT, "PyObject_Malloc"));
     __atomic_store_n(&armed, 1, __ATOMIC_RELEASE);
 }
 
@@ -480,17 +486,15 @@ int rename(const char *old, const char *new) { return renameat(AT_FDCWD, old, AT
 
 /* ---- memory ------------------------------------------------------------------------------------------------------- */
 
-void *malloc(size_t size) {
-    if (armed && is_engine(__builtin_return_address(0)) && fails(MEMORY)) return NULL;
-    return __libc_malloc(size);
+static int refuses(void *caller) {
+    if (!armed) return 0;
+    return is_engine(caller) ? fails(MEMORY) : is_interpreter(caller) && fails(INTERPRETER);
 }
+
+void *malloc(size_t size) { return refuses(__builtin_return_address(0)) ? NULL : __libc_malloc(size); }
 
 void *calloc(size_t count, size_t size) {
-    if (armed && is_engine(__builtin_return_address(0)) && fails(MEMORY)) return NULL;
-    return __libc_calloc(count, size);
+    return refuses(__builtin_return_address(0)) ? NULL : __libc_calloc(count, size);
 }
 
-void *realloc(void *old, size_t size) {
-    if (armed && is_engine(__builtin_return_address(0)) && fails(MEMORY)) return NULL;
-    return __libc_realloc(old, size);
-}
+void *realloc(void *old, size_t size) { return refuses(__builtin_return_address(0)) ? NULL : __libc_realloc(old, size); }

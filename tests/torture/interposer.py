@@ -28,6 +28,7 @@ class Call(IntEnum):
     MAP = 5  # the engine's own
     OPEN = 6
     NAME = 7  # making, linking, renaming and removing names and directories
+    INTERPRETER = 8  # its memory; with PYTHONMALLOC=malloc
 
 
 @dataclass(frozen=True, slots=True)

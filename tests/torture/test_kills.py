@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ MEMORY = Path("/dev/shm")
 
 
 @pytest.mark.torture
-def test_kills_lose_and_tear_nothing(tmp_path: Path) -> None:
+def test_kills_lose_and_tear_nothing(tmp_path: Path, tell: Callable[[str], None]) -> None:
     kills, hits, seed = (10_000, 100, int.from_bytes(os.urandom(4))) if LONG else (200, 30, 1)
     failpoints = Failpoints(tmp_path / "failpoints")
     script = Path(__file__).with_name("killing.py")
@@ -31,7 +32,7 @@ def test_kills_lose_and_tear_nothing(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    print(summary(seed, report))
+    tell(summary(seed, report))
     assert report["failures"] == [], f"seed {seed}"
     assert sum(report["kills"].values()) >= kills
     assert set(COMMIT_PATH) | set(RARE) == set(report["hits"])

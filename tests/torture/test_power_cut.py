@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,10 +31,13 @@ def root() -> Iterator[Path]:
 
 @pytest.mark.torture
 @pytest.mark.parametrize("number", range(CHAINS))
-def test_a_power_cut_takes_back_nothing_that_was_acknowledged(root: Path, library: Path, number: int) -> None:
+def test_a_power_cut_takes_back_nothing_that_was_acknowledged(
+    root: Path, library: Path, number: int, tell: Callable[[str], None]
+) -> None:
     kind = "node" if number % 4 == 3 else "table"
     print(f"seed {SEED + number}, {kind}")
     site = Site(root, library, kind, SEED + number)
     while site.images.total() < IMAGES:
         site.live_and_be_cut()
-    print(f"{site.images.total()} images of {site.points} points in {site.lives} lives: {dict(site.images)}")
+    manners = ", ".join(f"{count} {manner}" for manner, count in site.images.items())
+    tell(f"{site.images.total()} images of {site.points} calls in {site.lives} lives of a {kind}: {manners}")
