@@ -208,10 +208,8 @@ cdef class Selection:
     cdef const kn_op* op_of(self, Found* found) except NULL:
         """The record of an entry, with the GIL. Corrupt."""
         if found.op == NULL:
-            found.op = self.view.store.record(
+            found.op = self.view.store.record_of_entry(
                 &self.view.meta, self.key_of(found) + found.value_length, found.length - found.value_length)
-        if found.op == NULL:
-            raise Corrupt(f"{self.view.store.label}: an index has an entry without record")
         return found.op
 
     def share(self, int samples) -> float:

@@ -31,6 +31,7 @@ cdef class StoreView:
     cdef object _key_value(self, const kn_op* op)
     cdef dict row(self, const kn_op* op, _Columns columns)
     cdef dict _projected_row(self, const kn_op* op, _Columns columns)
+    cdef const kn_op* _record_of(self, _Scan scan) except NULL
     cdef tuple _tuple(self, const kn_op* op, _Columns columns)
     cdef _Scan _start(self, str attribute, Bounds bounds, bint reverse, long long offset, limit)
     cdef int _check_tree(self, str name, const kn_tree* tree, unsigned char* seen) except -1

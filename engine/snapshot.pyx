@@ -303,15 +303,16 @@ cdef class StoreView:
     def entries(self, attribute: str, Bounds bounds not None, *, reverse: bool = False) -> Iterator[tuple]:
         return self._entries(self._start(attribute, bounds, reverse, 0, None))
 
+    cdef const kn_op* _record_of(self, _Scan scan) except NULL:
+        return self.store.record_of_entry(&self.meta, scan.at + scan.value_length, scan.length - scan.value_length)
+
     def _rows(self, _Scan scan, _Columns columns):
         while scan.step():
-            yield self.row(self.store.record(&self.meta, scan.at + scan.value_length, scan.length - scan.value_length), columns)
+            yield self.row(self._record_of(scan), columns)
 
     def _tuples(self, _Scan scan, _Columns columns):
         while scan.step():
-            yield self._tuple(
-                self.store.record(&self.meta, scan.at + scan.value_length, scan.length - scan.value_length), columns
-            )
+            yield self._tuple(self._record_of(scan), columns)
 
     def _keys(self, _Scan scan):
         while scan.step():
@@ -358,9 +359,7 @@ cdef class StoreView:
         cdef _Columns column = self._project([attribute])
         scan.place(first, group)
         while scan.step():
-            row = self._tuple(
-                self.store.record(&self.meta, scan.at + scan.value_length, scan.length - scan.value_length), column
-            )
+            row = self._tuple(self._record_of(scan), column)
             counts[row[0]] = counts.get(row[0], 0) + 1
         yield from sorted(counts.items())
 

@@ -33,3 +33,4 @@ cdef class Store:
     cdef int begin(self, kn_meta* meta, bint at_head, uint32_t* slot) except -1
     cdef int load_names(self, const kn_meta* meta) except -1
     cdef const kn_op* record(self, const kn_meta* meta, const unsigned char* key, int key_length) except? NULL
+    cdef const kn_op* record_of_entry(self, const kn_meta* meta, const unsigned char* key, int key_length) except NULL

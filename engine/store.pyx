@@ -401,6 +401,13 @@ cdef class Store:
             raise Corrupt(f"{self.label}: the record at byte {place.offset} of segment {place.segno:06}.log is damaged")
         return op
 
+    cdef const kn_op* record_of_entry(self, const kn_meta* meta, const unsigned char* key, int key_length) except NULL:
+        """The same for a primary key that an index of this state names: Corrupt if there is none."""
+        cdef const kn_op* op = self.record(meta, key, key_length)
+        if op == NULL:
+            raise Corrupt(f"{self.label}: an index has an entry without record")
+        return op
+
     # ---- writing ----
 
     def write(
