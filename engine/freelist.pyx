@@ -386,7 +386,8 @@ cdef int _sort_free(Txn* txn, PageList* found) noexcept nogil:
         error = collect_free(txn.pager, &txn.meta, found, &chains)
     if error == 0:
         _mark_holes(txn, found)
-        qsort(found.at, found.count, sizeof(kn_free_page), _by_pgno)
+        if found.count > 0:
+            qsort(found.at, found.count, sizeof(kn_free_page), _by_pgno)
         txn.meta.young_head, txn.meta.old_head = txn.meta.young_tail, txn.meta.old_tail
         txn.meta.ready = txn.meta.taken = txn.meta.after = txn.meta.waiting = 0
         txn.meta.chained = 0
