@@ -33,29 +33,34 @@ cdef inline kn_page* child_page(Pager* pager, kn_page* parent, int index) noexce
     return read_page(pager, child_of(cell_at(parent, index)), parent.level - 1, parent.txn)
 
 
-cdef int _writable_path(Txn* txn, kn_tree* tree, const uint8_t* key, int key_length, kn_page** path, int* indexes) noexcept nogil:
-    """Descends to the leaf where `key` belongs and makes every page on the way this transaction's own.
-    path[0] is the root, path[height - 1] the leaf; indexes[i] is the cell taken in path[i]."""
-    cdef int depth, error = 0
-    cdef kn_page* found = root_page(txn.pager, tree)
-    cdef kn_page* page
-    if found == NULL:
-        return -EUCLEAN
-    page = writable_page(txn, found, &error)
-    if page == NULL:
-        return error
-    tree.root = page.pgno
+cdef int _descend(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length, kn_page** path, int* indexes) noexcept nogil:
+    """The way to the leaf where `key` belongs: path[0] is the root, path[height - 1] the leaf; indexes[i] is the cell taken
+    in path[i]. The tree is not empty."""
+    cdef int depth
+    cdef kn_page* page = root_page(pager, tree)
     for depth in range(tree.height - 1):
+        if page == NULL:
+            return -EUCLEAN
         path[depth] = page
         indexes[depth] = branch_index(page, key, key_length)
-        found = child_page(txn.pager, found, indexes[depth])
-        if found == NULL:
-            return -EUCLEAN
-        page = writable_page(txn, found, &error)
+        page = child_page(pager, page, indexes[depth])
+    path[tree.height - 1] = page
+    return 0 if page != NULL else -EUCLEAN
+
+
+cdef int _own_path(Txn* txn, kn_tree* tree, kn_page** path, int* indexes) noexcept nogil:
+    """Makes every page of the path this transaction's own."""
+    cdef int depth, error = 0
+    cdef kn_page* page
+    for depth in range(tree.height):
+        page = writable_page(txn, path[depth], &error)
         if page == NULL:
             return error
-        set_child(cell_at(path[depth], indexes[depth]), page.pgno)
-    path[tree.height - 1] = page
+        path[depth] = page
+        if depth == 0:
+            tree.root = page.pgno
+        else:
+            set_child(cell_at(path[depth - 1], indexes[depth - 1]), page.pgno)
     return 0
 
 
@@ -124,7 +129,9 @@ cdef int tree_insert(Txn* txn, kn_tree* tree, const uint8_t* key, int key_length
             return error
         format_page(leaf, 0, tree.value_size)
         tree.root, tree.height = leaf.pgno, 1
-    error = _writable_path(txn, tree, key, key_length, path, indexes)
+    error = _descend(txn.pager, tree, key, key_length, path, indexes)
+    if error == 0:
+        error = _own_path(txn, tree, path, indexes)
     if error < 0:
         return error
     leaf = path[tree.height - 1]
@@ -287,16 +294,19 @@ cdef int tree_delete(Txn* txn, kn_tree* tree, const uint8_t* key, int key_length
     cdef int indexes[MAX_HEIGHT]
     cdef uint8_t* cell
     cdef bint exact
-    cdef const uint8_t* value
     cdef int error, index, depth
-    error = tree_get(txn.pager, tree, key, key_length, &value)
-    if error <= 0:
-        return error
-    error = _writable_path(txn, tree, key, key_length, path, indexes)
+    if tree.root == 0:
+        return 0
+    error = _descend(txn.pager, tree, key, key_length, path, indexes)
     if error < 0:
         return error
     depth = tree.height - 1
     index = lower_bound(path[depth], key, key_length, &exact)
+    if not exact:
+        return 0
+    error = _own_path(txn, tree, path, indexes)
+    if error < 0:
+        return error
     remove_cell(path[depth], index)
     tree.entries -= 1
     for index in range(depth):

@@ -29,7 +29,7 @@ from engine.layout cimport (
 from engine.posix cimport EIO, ENOMEM, EROFS, EUCLEAN, errno, fstat, pread, stat_result
 from engine.core cimport Core
 from engine.shared cimport begin_read, lock, publish, read_published, unlock
-from engine.transaction cimport core_sync
+from engine.sync cimport core_sync
 from engine.vfs cimport AT_BEGUN, AT_CHECKPOINT, AT_SLOT_WRITTEN, data_sync, failpoint, memory_sync, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free

@@ -32,7 +32,7 @@ from engine.posix cimport EIO, ENOMEM
 from engine.segments cimport list_segments
 from engine.shared cimport lock, oldest_reader, publish, read_published, unlock
 from engine.store cimport Store
-from engine.transaction cimport core_sync
+from engine.sync cimport core_sync
 from engine.vfs cimport AT_ADOPTED, AT_ADOPTING, AT_ANCHORED, AT_GATHERED, AT_REMOVED, failpoint, now_microseconds
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc

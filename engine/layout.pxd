@@ -114,6 +114,8 @@ cdef extern from "layout.h" nogil:
         uint32_t sync_word, checkpoint_page, index_failed
         uint64_t appended, checkpoint_appended, log_bytes
         uint32_t next_segno, removals
+        uint64_t syncing_txn
+        uint32_t queue_word
         uint64_t sealed
         uint32_t damaged
         uint64_t index_inode
@@ -141,8 +143,11 @@ cdef extern from "atomics.h" nogil:
     int kn_swap_pointer(void** at, void* expected, void* value)
     void kn_raise32(uint32_t* at, uint32_t value)
     int kn_swap32(uint32_t* at, uint32_t expected, uint32_t value)
-    void kn_futex_wait(uint32_t* word, uint32_t seen, int milliseconds)
+    int kn_futex_wait(uint32_t* word, uint32_t seen, int milliseconds)
     void kn_futex_wake(uint32_t* word)
+    void kn_futex_wake_one(uint32_t* word)
+    void kn_futex_requeue(uint32_t* source, uint32_t* target)
+    void kn_pause()
 
 
 cdef extern from "crc32c.h" nogil:

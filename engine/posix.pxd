@@ -64,7 +64,7 @@ cdef extern from "<time.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    int EDQUOT, EFBIG, EINTR, EIO, ENOENT, ENOMEM, ENOSPC, EOWNERDEAD, EROFS, ETIMEDOUT, EUCLEAN
+    int EBUSY, EDQUOT, EFBIG, EINTR, EIO, ENOENT, ENOMEM, ENOSPC, EOWNERDEAD, EROFS, ETIMEDOUT, EUCLEAN
 
 
 cdef extern from "<pthread.h>" nogil:

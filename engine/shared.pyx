@@ -31,11 +31,11 @@ import os
 from pathlib import Path
 
 from engine.layout cimport (
-    KN_IDLE, KN_INDEX_FORMAT, KN_PAGE_SIZE, KN_READERS, kn_crc32c, kn_fence, kn_load32, kn_load64, kn_meta, kn_published, kn_reader, kn_shared, kn_store32,
-    kn_store64, kn_swap32, pthread_mutex_t,
+    KN_IDLE, KN_INDEX_FORMAT, KN_PAGE_SIZE, KN_READERS, kn_crc32c, kn_fence, kn_load32, kn_load64, kn_meta, kn_pause, kn_published,
+    kn_reader, kn_shared, kn_store32, kn_store64, kn_swap32, pthread_mutex_t,
 )
 from engine.posix cimport (
-    CLOCK_REALTIME, EOWNERDEAD, LOCK_UN, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, PTHREAD_MUTEX_ROBUST,
+    CLOCK_REALTIME, EBUSY, EOWNERDEAD, LOCK_UN, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, PTHREAD_MUTEX_ROBUST,
     PTHREAD_PROCESS_SHARED, clock_gettime, errno, flock, getpid, mmap, munmap, pthread_mutex_consistent, pthread_mutex_init,
     pthread_mutex_timedlock, pthread_mutex_trylock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
     pthread_mutexattr_setpshared, pthread_mutexattr_setrobust, pthread_mutexattr_t, timespec,
@@ -49,13 +49,25 @@ from engine.errors import RootError, TooManySnapshots
 cdef char* MAGIC = b"KNSHARED"
 cdef enum:
     RECLAIM_MS = 1000
+    PAUSES = 10                 # between two tries, about 0.2 µs
+    TRIES = 100
+
+# A commit holds the writer mutex for 10 to 20 µs. To sleep and be woken by another core takes as long, and costs both.
+cdef int patience = TRIES if (os.cpu_count() or 1) > 1 else 0
 
 
 cdef int lock(pthread_mutex_t* mutex, int milliseconds) noexcept nogil:
     """0, or a negative errno: -ETIMEDOUT when its holder did not let go in time."""
     cdef int result = pthread_mutex_trylock(mutex)
+    cdef int turn, pause
     cdef timespec limit
-    if result != 0 and result != EOWNERDEAD:
+    for turn in range(patience):
+        if result != EBUSY:
+            break
+        for pause in range(PAUSES):
+            kn_pause()
+        result = pthread_mutex_trylock(mutex)
+    if result == EBUSY:
         clock_gettime(CLOCK_REALTIME, &limit)
         limit.tv_sec += milliseconds // 1000
         limit.tv_nsec += (milliseconds % 1000) * 1000000
@@ -301,6 +313,7 @@ cdef class Coordination:
         cdef uint32_t index
         _init_mutex(&self.at.writer)
         _init_mutex(&self.at.syncer)
+        self.at.syncing_txn = 0
         for index in range(KN_READERS):
             release_slot(self.at, index)
         self.at.reader_limit = 0

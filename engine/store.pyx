@@ -29,9 +29,10 @@ from engine.posix cimport ENOENT, EUCLEAN
 from engine.record cimport encode_record
 from engine.recovery cimport rebuild, recover
 from engine.shared cimport Coordination, begin_read, lock, read_published, unlock
+from engine.sync cimport core_sync
 from engine.transaction cimport (
     ADVANCE, CONFLICT, DONE, DUPLICATE, GAP, INSERT, INTRODUCE, REMOVE, REPLICATE_PUT, REPLICATE_REMOVE, STALE_NAMES,
-    TOO_LARGE, UPDATE, UPSERT, WITHDRAW, Batch, Intent, Operation, Source, core_commit, core_sync,
+    TOO_LARGE, UPDATE, UPSERT, WITHDRAW, Batch, Intent, Operation, Source, core_commit,
 )
 from engine.vfs cimport AT_READ, failpoint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -462,15 +463,15 @@ cdef class Store:
             encoded.add(intent, encode_key(key), encode_record(record, numbers, skip))
         return encoded
 
-    def _new_names(self, records, skip) -> list:
+    def _new_names(self, records, skip) -> list[str]:
         """What records call their unknown attributes, which may not even be text yet."""
-        known = self.numbers.keys() | skip
-        fresh: dict = {}
+        cdef dict numbers = self.numbers
+        cdef dict fresh = {}
+        cdef dict record
         for record in records:
-            if not record.keys() <= known:
-                for name in record:
-                    if name not in known:
-                        fresh[name] = None
+            for name in record:
+                if name not in numbers and name not in skip:
+                    fresh[name] = None
         return list(fresh)
 
     def _introduce(self, _Encoded encoded, numbers: dict[str, int], fresh: list, check_name) -> None:

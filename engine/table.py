@@ -116,7 +116,7 @@ class Table:
         self, keys: Sequence[Any], *, user: str | None = None, at: View | None = None, replicated: bool = True
     ) -> WriteResult:
         """Remove records; unknown keys are skipped. `at` as in `update`. Unless `replicated`, only on this node."""
-        return self._commit("delete", accept_keys(keys), user, at, replicated=replicated)
+        return self._commit(self.definition, "delete", accept_keys(keys), user, at, replicated=replicated)
 
     def create_attribute(self, name: str, user: str | None = None) -> None:
         """Make an attribute known before a record has it. AttributeExists, InvalidName."""
@@ -271,7 +271,7 @@ class Table:
                 self._check_new_names(accepted)
                 names_checked = True
 
-        return self._commit(kind, accepted, user, at, check_name)
+        return self._commit(definition, kind, accepted, user, at, check_name)
 
     def _check_new_names(self, records: list[Record]) -> None:
         known = {self.primary_key, *TIMES, *self._store.attribute_names()}
@@ -281,6 +281,7 @@ class Table:
 
     def _commit(
         self,
+        definition: TableDefinition,
         kind: str,
         what: list[Any],
         user: str | None,
@@ -288,7 +289,7 @@ class Table:
         check_name: Callable[[str], None] | None = None,
         replicated: bool = True,
     ) -> WriteResult:
-        definition, store, snapshot = self.definition, self._store, None if at is None else at.snapshot
+        store, snapshot = self._store, None if at is None else at.snapshot
         try:
             if definition.expiration is not None:
                 remove_expired_of(definition, store, self._keys_of(kind, what))

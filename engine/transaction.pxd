@@ -1,4 +1,4 @@
-"""Commit and sync: how a batch of operations becomes a frame of the log and a change of the trees."""
+"""Commit: how a batch of operations becomes a frame of the log and a change of the trees."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -67,4 +67,3 @@ cdef struct Batch:
 
 
 cdef int core_commit(Core* core, Batch* batch, int milliseconds) noexcept nogil
-cdef int core_sync(Core* core, uint64_t txn, int milliseconds) noexcept nogil

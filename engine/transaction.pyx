@@ -1,9 +1,8 @@
-"""Commit and sync.
+"""Commit.
 
 A commit, under the writer mutex of the table: copy `head`; judge each operation against the trees as the operations before
 it have left them; append it to the frame in memory; change the trees (copy on write, nothing published); write the frame at
-the end of the log; publish the new head. A reply may leave when `core_sync` has the frame on disk, which makes the state
-visible to readers. One sync serves everybody who waits.
+the end of the log; publish the new head. A reply may leave when the frame is on disk and the state visible: sync.pyx.
 
 If the frame does not fit into the rest of the segment the transaction is thrown away and composed again for the next one.
 """
@@ -15,20 +14,19 @@ from engine.pager cimport Txn, pager_map, return_spares, txn_begin, txn_end
 from engine.core cimport Core, big16, big32, locate, op_body, op_length
 from engine.layout cimport (
     KN_ATTRIBUTE, KN_DELETE, KN_DROP_ATTRIBUTE, KN_MARK, KN_ORIGIN, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, KN_USER,
-    kn_add32, kn_add64, kn_crc32c, kn_frame, kn_futex_wait, kn_futex_wake, kn_load32, kn_load64, kn_locator, kn_meta, kn_op,
-    kn_segment, kn_store32,
-    kn_store64, kn_tombstone,
+    kn_add32, kn_add64, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_segment, kn_tombstone,
 )
 from engine.log cimport (
-    MAX_FRAME, SEGMENTS, has_header, is_compacted, log_activate, log_blot, log_map, log_prepare, log_sync, log_write, segment_header, segment_size,
+    MAX_FRAME, SEGMENTS, has_header, is_compacted, log_activate, log_blot, log_map, log_prepare, log_write, segment_header,
+    segment_size,
 )
 from engine.page cimport compare
-from engine.posix cimport EIO, ENOMEM, EROFS, ETIMEDOUT, EUCLEAN
+from engine.posix cimport EIO, ENOMEM, EROFS, EUCLEAN
 from engine.record cimport MAX_RECORD, record_merge, record_merge_bound
-from engine.shared cimport lock, publish, read_published, try_lock, turn_slot, unlock, write_slot
+from engine.shared cimport lock, read_published, turn_slot, unlock, write_slot
 from engine.vfs cimport (
-    AT_COMPOSED, AT_HALF_WRITTEN, AT_LOCKED, AT_PUBLISHED, AT_ROLL, AT_SLOT, AT_SYNC, AT_SYNCED, AT_SYNC_LOCKED, AT_UNLOCKED,
-    AT_VISIBLE, AT_WRITTEN, failpoint, now_microseconds, watched,
+    AT_COMPOSED, AT_HALF_WRITTEN, AT_LOCKED, AT_PUBLISHED, AT_ROLL, AT_SLOT, AT_UNLOCKED, AT_WRITTEN, failpoint,
+    now_microseconds, watched,
 )
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
@@ -484,58 +482,3 @@ cdef int core_commit(Core* core, Batch* batch, int milliseconds) noexcept nogil:
     unlock(&core.shared.writer)
     failpoint(AT_UNLOCKED)
     return result
-
-
-# ---- sync ----
-
-cdef int _sync_locked(Core* core) noexcept nogil:
-    """Makes everything that is in head durable and then visible."""
-    cdef kn_meta candidate, visible
-    cdef int result
-    failpoint(AT_SYNC_LOCKED)
-    if core.shared.poisoned:
-        return -EROFS
-    read_published(&core.shared.head, &candidate)
-    read_published(&core.shared.visible, &visible)
-    result = failpoint(AT_SYNC)
-    if result == 0 and candidate.segno > 0:
-        result = log_sync(&core.log, visible.segno if visible.segno else 1, candidate.segno)
-    if result < 0:
-        kn_store32(&core.shared.poisoned, <uint32_t>-result)
-        return -EROFS
-    failpoint(AT_SYNCED)
-    publish(&core.shared.visible, &candidate)
-    kn_store64(&core.shared.synced_txn, candidate.txn)
-    core.shared.syncs += 1
-    if core.doorbell != NULL:
-        kn_add32(&core.doorbell.word, 1)
-        if kn_load32(&core.doorbell.waiters):
-            kn_futex_wake(&core.doorbell.word)
-    failpoint(AT_VISIBLE)
-    return 0
-
-
-cdef int core_sync(Core* core, uint64_t txn, int milliseconds) noexcept nogil:
-    """Returns when the state is on disk and visible. One caller does the fdatasync; the others sleep until it has
-    ended, and are woken together. They sleep in short spells because a holder may die."""
-    cdef uint64_t deadline = now_microseconds() + <uint64_t>milliseconds * 1000
-    cdef uint32_t seen
-    cdef int result
-    while kn_load64(&core.shared.synced_txn) < txn:
-        seen = kn_load32(&core.shared.sync_word)
-        if kn_load64(&core.shared.synced_txn) >= txn:
-            return 0
-        if try_lock(&core.shared.syncer):
-            result = 0
-            if kn_load64(&core.shared.synced_txn) < txn:
-                result = _sync_locked(core)
-            unlock(&core.shared.syncer)
-            kn_add32(&core.shared.sync_word, 1)
-            kn_futex_wake(&core.shared.sync_word)
-            if result < 0:
-                return result
-            continue
-        if now_microseconds() > deadline:
-            return -ETIMEDOUT
-        kn_futex_wait(&core.shared.sync_word, seen, 10)
-    return 0

@@ -3,6 +3,7 @@
 #ifndef KENNEL_ATOMICS_H
 #define KENNEL_ATOMICS_H
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <stdint.h>
@@ -34,11 +35,27 @@ static inline int kn_swap_pointer(void **at, void *expected, void *value) {
     return __atomic_compare_exchange_n(at, &expected, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-/* Sleeps while *word == seen, at most milliseconds. Shared between processes, hence no FUTEX_PRIVATE_FLAG. */
-static inline void kn_futex_wait(uint32_t *word, uint32_t seen, int milliseconds) {
+/* Tells the processor that this is a loop that waits for another core. */
+static inline void kn_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Sleeps while *word == seen, at most milliseconds; 0 when these have passed. Shared between processes, hence no
+ * FUTEX_PRIVATE_FLAG. */
+static inline int kn_futex_wait(uint32_t *word, uint32_t seen, int milliseconds) {
     struct timespec limit = {milliseconds / 1000, (milliseconds % 1000) * 1000000L};
-    syscall(SYS_futex, word, FUTEX_WAIT, seen, &limit, NULL, 0);
+    return syscall(SYS_futex, word, FUTEX_WAIT, seen, &limit, NULL, 0) == 0 || errno != ETIMEDOUT;
 }
 static inline void kn_futex_wake(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }
+static inline void kn_futex_wake_one(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0); }
+
+/* Has all that sleep on `from` sleep on `to` instead; wakes nobody. */
+static inline void kn_futex_requeue(uint32_t *from, uint32_t *to) {
+    syscall(SYS_futex, from, FUTEX_REQUEUE, 0, (void *)(long)INT_MAX, to, 0);
+}
 
 #endif

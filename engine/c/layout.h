@@ -173,13 +173,15 @@ typedef struct {
     uint32_t reader_limit; /* slots ever used: scans stop there */
     uint64_t index_pages;  /* pages allocated in index.kbt */
     uint64_t commits, syncs; /* counters */
-    uint32_t sync_word;      /* futex: moves when a sync has ended */
+    uint32_t sync_word;      /* futex of those whose transactions the running sync covers: moves when it has ended */
     uint32_t checkpoint_page; /* which of the two slots holds it */
     uint32_t index_failed;    /* errno of the sync of index.kbt that failed: no more checkpoints */
     uint64_t appended, checkpoint_appended; /* bytes of log since recovery; and when the checkpoint was made */
     uint64_t log_bytes;       /* size of all segments */
     uint32_t next_segno;      /* segment number never used before */
     uint32_t removals;        /* moves when segments were unlinked */
+    uint64_t syncing_txn;     /* last transaction that the running sync, or the latest, covers */
+    uint32_t queue_word;      /* futex of those who wait for the next sync: moves when one begins and when one has ended */
     uint64_t sealed;          /* pages of states up to this one have checksums */
     uint32_t damaged;         /* a page of the index that was found damaged; 0 = none */
     uint64_t index_inode;

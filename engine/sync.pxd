@@ -1,0 +1,8 @@
+"""Making commits durable, once for everybody who waits."""
+
+from libc.stdint cimport uint64_t
+
+from engine.core cimport Core
+
+
+cdef int core_sync(Core* core, uint64_t txn, int milliseconds) noexcept nogil

@@ -1,0 +1,107 @@
+"""Sync: how processes that wait for the disk share one fdatasync.
+
+Whoever needs a state on disk takes the syncer mutex, if it is free, and leads: he notes in `syncing_txn` how far head
+reaches, syncs the log, publishes that state as `visible`, and lets go. The others sleep, in one of two places:
+
+    sync_word    those whose transaction the running sync covers; all are woken when it has ended
+    queue_word   those who came later; one of them is woken when it has ended, to lead the next sync for all of them
+
+A leader moves everybody from the queue to `sync_word` when he begins, since what they wait for was in head before they
+slept. So in the steady state each of them sleeps and is woken once per commit. The next leader is woken before those who
+are done: the disk is what everybody waits for.
+
+No wake-up is lost: a word is read before what is asked of the state, and moves after the state has changed. Moved too
+early, by a leader who did not cover him, a sleeper wakes for nothing and asks again.
+
+All sleep in spells of SPELL ms, because a leader may die: then the mutex goes to whoever tries it next, and a spell that
+ended is followed by a try.
+"""
+
+from engine.core cimport Core
+from engine.layout cimport (
+    kn_add32, kn_futex_requeue, kn_futex_wait, kn_futex_wake, kn_futex_wake_one, kn_load32, kn_load64, kn_meta, kn_shared,
+    kn_store32, kn_store64,
+)
+from engine.log cimport log_sync
+from engine.posix cimport EROFS, ETIMEDOUT
+from engine.shared cimport publish, read_published, try_lock, unlock
+from engine.vfs cimport AT_SYNC, AT_SYNC_LOCKED, AT_SYNCED, AT_VISIBLE, failpoint, now_microseconds
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef enum:
+    SPELL = 10                  # milliseconds
+
+
+cdef int _sync_locked(Core* core) noexcept nogil:
+    """Makes everything that is in head durable and then visible."""
+    cdef kn_shared* shared = core.shared
+    cdef kn_meta candidate, visible
+    cdef int result
+    failpoint(AT_SYNC_LOCKED)
+    if shared.poisoned:
+        return -EROFS
+    read_published(&shared.head, &candidate)
+    read_published(&shared.visible, &visible)
+    kn_store64(&shared.syncing_txn, candidate.txn)
+    kn_add32(&shared.queue_word, 1)
+    kn_futex_requeue(&shared.queue_word, &shared.sync_word)
+    result = failpoint(AT_SYNC)
+    if result == 0 and candidate.segno > 0:
+        result = log_sync(&core.log, visible.segno if visible.segno else 1, candidate.segno)
+    if result < 0:
+        kn_store32(&shared.poisoned, <uint32_t>-result)
+        kn_store64(&shared.syncing_txn, 0)
+        return -EROFS
+    failpoint(AT_SYNCED)
+    publish(&shared.visible, &candidate)
+    kn_store64(&shared.synced_txn, candidate.txn)
+    shared.syncs += 1
+    if core.doorbell != NULL:
+        kn_add32(&core.doorbell.word, 1)
+        if kn_load32(&core.doorbell.waiters):
+            kn_futex_wake(&core.doorbell.word)
+    failpoint(AT_VISIBLE)
+    return 0
+
+
+cdef int _lead(Core* core, uint64_t txn) noexcept nogil:
+    """With the syncer mutex, which it lets go."""
+    cdef kn_shared* shared = core.shared
+    cdef int result = 0
+    if kn_load64(&shared.synced_txn) < txn:
+        result = _sync_locked(core)
+    unlock(&shared.syncer)
+    kn_add32(&shared.queue_word, 1)
+    kn_add32(&shared.sync_word, 1)
+    if result < 0:
+        kn_futex_wake(&shared.queue_word)       # it is for each of them to know
+    else:
+        kn_futex_wake_one(&shared.queue_word)
+    kn_futex_wake(&shared.sync_word)
+    return result
+
+
+cdef int core_sync(Core* core, uint64_t txn, int milliseconds) noexcept nogil:
+    """Returns when the state is on disk and visible: 0, or a negative errno, -ETIMEDOUT when that takes too long."""
+    cdef kn_shared* shared = core.shared
+    cdef uint64_t deadline = now_microseconds() + <uint64_t>milliseconds * 1000
+    cdef uint32_t queued, syncing
+    cdef bint covered, overslept = False
+    cdef int result
+    while kn_load64(&shared.synced_txn) < txn:
+        queued, syncing = kn_load32(&shared.queue_word), kn_load32(&shared.sync_word)
+        covered = txn <= kn_load64(&shared.syncing_txn)
+        if kn_load64(&shared.synced_txn) >= txn:
+            break
+        if (not covered or overslept) and try_lock(&shared.syncer):
+            result = _lead(core, txn)
+            if result < 0:
+                return result
+            continue
+        if now_microseconds() > deadline:
+            return -ETIMEDOUT
+        if covered:
+            overslept = not kn_futex_wait(&shared.sync_word, syncing, SPELL)
+        else:
+            overslept = not kn_futex_wait(&shared.queue_word, queued, SPELL)
+    return 0
