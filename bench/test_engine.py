@@ -20,6 +20,7 @@ TITLE = "The engine beside SQLite and LMDB"
 
 BATCH = 1000
 BATCH_ROUNDS = 10
+CHANGED = 1000  # records of an update or a delete
 WRITE_ROUNDS = 500
 SCAN_ROUNDS = 9
 RANGE = 20
@@ -136,16 +137,32 @@ def test_insert_one(measure: Measure, contender: Contender, next_key: dict[str, 
     measure("single insert", contender.name, contender.insert, rounds=WRITE_ROUNDS, arguments=one)
 
 
-def test_update_one_attribute(measure: Measure, contender: Contender) -> None:
+@pytest.fixture(scope="module")
+def present() -> dict[str, Iterator[int]]:
+    """For each contender, the keys of the table as it was loaded, in a random order; each may be deleted once."""
+    return {kind.name: iter(records.shuffled_keys(records.COUNT)) for kind in (Kennel, Sqlite, Lmdb)}
+
+
+@pytest.mark.parametrize(("size", "rounds"), [(1, WRITE_ROUNDS), (CHANGED, BATCH_ROUNDS)], ids=["one", "many"])
+def test_update_one_attribute(measure: Measure, contender: Contender, size: int, rounds: int) -> None:
     keys, draw = _keys(), random.Random(2)
 
-    def one() -> tuple[Any, ...]:
-        return next(keys), "score", draw.randrange(records.HIGHEST_SCORE)
+    def changes() -> tuple[Any, ...]:
+        return "score", {next(keys): draw.randrange(records.HIGHEST_SCORE) for _ in range(size)}
 
-    measure("update of one attribute", contender.name, contender.update, rounds=WRITE_ROUNDS, arguments=one)
+    work = "update of one attribute" if size == 1 else f"updates of one attribute, {size:,} a transaction"
+    measure(work, contender.name, contender.update, each=size, rounds=rounds, arguments=changes)
 
 
-def test_delete(measure: Measure, contender: Contender) -> None:
-    keys, before = _keys(), contender.count()
-    measure("delete", contender.name, contender.delete, rounds=WRITE_ROUNDS, arguments=lambda: (next(keys),))
-    assert contender.count() == before - WRITE_ROUNDS
+@pytest.mark.parametrize(("size", "rounds"), [(1, WRITE_ROUNDS), (CHANGED, BATCH_ROUNDS)], ids=["one", "many"])
+def test_delete(
+    measure: Measure, contender: Contender, present: dict[str, Iterator[int]], size: int, rounds: int
+) -> None:
+    keys, before = present[contender.name], contender.count()
+    work = "delete" if size == 1 else f"deletes, {size:,} a transaction"
+
+    def some() -> tuple[Any, ...]:
+        return (list(itertools.islice(keys, size)),)
+
+    measure(work, contender.name, contender.delete, each=size, rounds=rounds, arguments=some)
+    assert contender.count() == before - size * rounds

@@ -29,9 +29,11 @@ class Contender(Protocol):
     def insert(self, records: list[Record]) -> None:
         """One transaction, durable at return; so are `update` and `delete`."""
 
-    def update(self, key: int, attribute: str, value: object) -> None: ...
+    def update(self, attribute: str, values: dict[int, object]) -> None:
+        """Sets one attribute of each of these keys."""
+        ...
 
-    def delete(self, key: int) -> None: ...
+    def delete(self, keys: list[int]) -> None: ...
 
     def range(self, attribute: str, low: int, limit: int) -> list[Record]:
         """The records from a value on, in the order of an indexed attribute."""

@@ -22,11 +22,11 @@ class Kennel:
     def insert(self, records: list[Record]) -> None:
         self.table.insert(records)
 
-    def update(self, key: int, attribute: str, value: object) -> None:
-        self.table.update([{"id": key, attribute: value}])
+    def update(self, attribute: str, values: dict[int, object]) -> None:
+        self.table.update([{"id": key, attribute: value} for key, value in values.items()])
 
-    def delete(self, key: int) -> None:
-        self.table.delete([key])
+    def delete(self, keys: list[int]) -> None:
+        self.table.delete(keys)
 
     def range(self, attribute: str, low: int, limit: int) -> list[Record]:
         return list(self.table.search(attribute, "greater_than_equal", low, limit=limit))

@@ -44,21 +44,23 @@ class Lmdb:
                     for name, index in self._indexes.items():
                         transaction.put(_encode(record[name]) + key, b"", db=index)
 
-    def update(self, key: int, attribute: str, value: object) -> None:
-        encoded, index = encode_key(key), self._indexes[attribute]
+    def update(self, attribute: str, values: dict[int, object]) -> None:
+        index = self._indexes[attribute]
         with self.environment.begin(write=True) as transaction:
-            record = orjson.loads(transaction.get(encoded, b"", self.records))
-            transaction.delete(_encode(record[attribute]) + encoded, db=index)
-            record[attribute] = value
-            transaction.put(_encode(value) + encoded, b"", db=index)
-            transaction.put(encoded, orjson.dumps(record), db=self.records)
+            for key, value in values.items():
+                encoded = encode_key(key)
+                record = orjson.loads(transaction.get(encoded, b"", self.records))
+                transaction.delete(_encode(record[attribute]) + encoded, db=index)
+                record[attribute] = value
+                transaction.put(_encode(value) + encoded, b"", db=index)
+                transaction.put(encoded, orjson.dumps(record), db=self.records)
 
-    def delete(self, key: int) -> None:
-        encoded = encode_key(key)
+    def delete(self, keys: list[int]) -> None:
         with self.environment.begin(write=True) as transaction:
-            record = orjson.loads(transaction.pop(encoded, self.records) or b"")
-            for name, index in self._indexes.items():
-                transaction.delete(_encode(record[name]) + encoded, db=index)
+            for encoded in map(encode_key, keys):
+                record = orjson.loads(transaction.pop(encoded, self.records) or b"")
+                for name, index in self._indexes.items():
+                    transaction.delete(_encode(record[name]) + encoded, db=index)
 
     def range(self, attribute: str, low: int, limit: int) -> list[Record]:
         with self.environment.begin(db=self.records) as transaction:

@@ -44,11 +44,12 @@ class Sqlite:
         self.connection.executemany(f"INSERT OR IGNORE INTO dog VALUES ({places})", map(_row, records))
         self._run("COMMIT")
 
-    def update(self, key: int, attribute: str, value: object) -> None:
-        self._run(f"UPDATE dog SET {attribute} = ? WHERE id = ?", (value, key))
+    def update(self, attribute: str, values: dict[int, object]) -> None:
+        changes = [(value, key) for key, value in values.items()]
+        self._change(f"UPDATE dog SET {attribute} = ? WHERE id = ?", changes)
 
-    def delete(self, key: int) -> None:
-        self._run("DELETE FROM dog WHERE id = ?", (key,))
+    def delete(self, keys: list[int]) -> None:
+        self._change("DELETE FROM dog WHERE id = ?", [(key,) for key in keys])
 
     def range(self, attribute: str, low: int, limit: int) -> list[Record]:
         statement = f"SELECT * FROM dog WHERE {attribute} >= ? ORDER BY {attribute} LIMIT ?"
@@ -65,6 +66,15 @@ class Sqlite:
 
     def close(self) -> None:
         self.connection.close()
+
+    def _change(self, statement: str, each: list[tuple[Any, ...]]) -> None:
+        """In one transaction; a statement alone is one."""
+        if len(each) == 1:
+            self._run(statement, each[0])
+            return
+        self._run("BEGIN IMMEDIATE")
+        self.connection.executemany(statement, each)
+        self._run("COMMIT")
 
     def _number(self, statement: str, *parameters: object) -> int:
         return int(self._run(statement, parameters).fetchone()[0])
