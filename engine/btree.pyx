@@ -459,7 +459,8 @@ cdef int _check_page(Pager* pager, uint32_t pgno, int level, uint64_t txn, uint8
         if level > 0 and index == 0:
             if length != 0:
                 return -OUT_OF_ORDER
-            key, length = low, low_length
+            if low != NULL:
+                key, length = low, low_length
         if previous != NULL and compare(previous, previous_length, key, length) >= 0:
             return -OUT_OF_ORDER
         if low != NULL and compare(low, low_length, key, length) > 0:
