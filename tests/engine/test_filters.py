@@ -138,7 +138,7 @@ def one_of_several(draw: st.DrawFn) -> Known:
 def compared(sign: str, one: Any, other: Any) -> Truth:
     if one is None or other is None:
         return None
-    if kind(one) != kind(other):
+    if kind(one) != kind(other) or (sign != "=" and is_composite(one)):
         return False
     compare = {"=": operator.eq, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}[sign]
     return bool(compare(one, other))
