@@ -27,7 +27,6 @@ from engine.errors import Corrupt
 
 cdef extern from * nogil:
     """
-    #define _GNU_SOURCE
     #include <string.h>
     void *memmem(const void *, size_t, const void *, size_t);
     """
