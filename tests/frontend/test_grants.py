@@ -22,8 +22,16 @@ def attribute(name: str, *rights: str) -> dict[str, Any]:
 def test_a_super_user_may_do_everything_but_write_system_tables() -> None:
     grants = compile_grants({"super_user": True})
     assert grants.on("farm", "goat") is EVERYTHING
-    assert grants.on("system", "hdb_user") is READ_ONLY
+    assert grants.on("system", "hdb_role") is READ_ONLY
     assert grants.structures("farm") and not grants.structures("system")
+
+
+def test_not_even_a_super_user_reads_hashes_of_passwords_or_tokens() -> None:
+    grants = compile_grants({"super_user": True})
+    users, sessions = grants.on("system", "hdb_user"), grants.on("system", "hdb_session")
+    assert users is not None and users.rights == {"read"}
+    assert users.attributes is not None and not {"password", "refresh_token"} & users.attributes.keys()
+    assert sessions is not None and not sessions.rights
 
 
 def test_a_structure_user_has_the_data_of_its_schemas() -> None:
