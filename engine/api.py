@@ -194,9 +194,9 @@ class Node:
         retention = seconds(self.configuration.get("logging.auditRetention"))
         return Maintenance(self.configuration.get("logging.auditLog"), retention)
 
-    def maintain(self, checkpoint_bytes: int = CHECKPOINT_BYTES) -> None:
+    def maintain(self, checkpoint_bytes: int = CHECKPOINT_BYTES) -> bool:
         """One round of upkeep: what crashes left behind goes, damaged indexes are made anew, tables are checkpointed
-        and compacted where it is due."""
+        and compacted where it is due. Gives whether tables change so fast that the next round had better come soon."""
         self._catalog.mend()
         with locked(self.root):
             self._catalog.sweep()
@@ -204,14 +204,16 @@ class Node:
         self._forget_dropped()
         definitions = self._catalog.listing().by_id
         self.maintenance.forget(set(definitions))
+        busy = False
         for definition in self.maintenance.due(definitions.values()):
             try:
                 self._table_of(definition)
-                self.maintenance.look_after(definition, self._stores[definition.id], checkpoint_bytes)
+                busy |= self.maintenance.look_after(definition, self._stores[definition.id], checkpoint_bytes)
             except (NoSuchTable, KeyError):  # dropped meanwhile
                 continue
             except KennelError as error:
                 self.maintenance.give_up(definition, error)
+        return busy
 
     # --- inside
 

@@ -3,7 +3,8 @@
 A checkpoint is a published state whose pages have been synced, written with a checksum into page 0 or 1 of index.kbt, in
 turn, so that one is whole while the other is written. Its pages are copy on write like all others, and the page-reuse rule
 of btree.pyx keeps them until the next checkpoint; so it does not matter what the kernel writes back of later transactions.
-Whoever makes one holds a reader slot on the state, and nobody else makes one at the same time.
+Whoever makes one holds a reader slot on the state until it is announced as pending, and nobody else makes one at the same
+time.
 
 Sealing. A page gets its checksum at the first checkpoint that holds it, before that is synced. Children come before their
 parents; so a page with a checksum has only pages with checksums below it, and copy on write keeps it so. Pages that a
@@ -68,8 +69,9 @@ cdef int begin_checkpoint(Core* core, uint32_t slot, kn_meta* meta, int millisec
     return result
 
 
-cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcept nogil:
-    """Makes the state `meta`, which the caller holds a reader slot on, the one that recovery starts from."""
+cdef int write_checkpoint(Core* core, uint32_t reader, int index_fd, const kn_meta* meta) noexcept nogil:
+    """Makes the state `meta`, which the caller's reader slot is on, the one that recovery starts from. The slot is on nothing
+    afterwards: it would keep what was freed meanwhile from being used again, also what is younger than the state."""
     cdef kn_checkpoint slot
     cdef stat_result found
     cdef uint32_t chunk, page = 0
@@ -85,6 +87,7 @@ cdef int write_checkpoint(Core* core, int index_fd, const kn_meta* meta) noexcep
         if result < 0:
             return result
     kn_store64(&core.shared.pending_checkpoint, meta.txn)
+    kn_store64(&core.shared.readers[reader].txn, KN_IDLE)
     failpoint(AT_BEGUN)
     result = seal(core, meta)
     if result < 0:

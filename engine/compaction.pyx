@@ -392,7 +392,7 @@ cdef int _anchor(Store store) except -1:
             result = begin_checkpoint(&store.core, slot, &meta, LOCK_MS)
             for turn in range(2):
                 if result == 0:
-                    result = write_checkpoint(&store.core, store.index_fd, &meta)
+                    result = write_checkpoint(&store.core, slot, store.index_fd, &meta)
         if result < 0:
             raise_errno(result, f"{store.label}: checkpoint after a compaction")
     finally:

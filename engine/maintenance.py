@@ -20,6 +20,8 @@ from engine.expiration import remove_expired
 from engine.store import Store
 
 CHECKPOINT_BYTES = 16 << 20  # of log since the last checkpoint, which a recovery has to replay
+CHURNED = 4  # one is due, too, when one page of the index in so many is free: most of these wait for it
+LEAST_BYTES = 1 << 20  # of log, however many are free
 LARGEST_SEGMENT = 64 << 20
 GROWTH = 8  # a log is looked at for compaction when it has grown by one part in so many
 WORTH = 64 << 10  # a compaction that frees less was the last until then
@@ -74,20 +76,23 @@ class Maintenance:
             log.error("%s", error.message)
         self._troubles[definition.id] = _Trouble(error.message, time.monotonic() + PATIENCE)
 
-    def look_after(self, definition: TableDefinition, store: Store, checkpoint_bytes: int = CHECKPOINT_BYTES) -> None:
-        """One table's round. A table in trouble is logged and left for the next. Corrupt: both index and log are."""
+    def look_after(self, definition: TableDefinition, store: Store, checkpoint_bytes: int = CHECKPOINT_BYTES) -> bool:
+        """One table's round; whether it is worth while to have the next one soon. A table in trouble is logged and
+        left for the next. Corrupt: both index and log are."""
         if store.rebuild():
             log.warning("'%s.%s': the index was damaged and is made anew", definition.schema, definition.name)
         try:
             store.reclaim_slots()
             remove_expired(definition, store)
-            store.checkpoint(checkpoint_bytes)
-            self._compact(definition, store)
+            busy = self._checkpoint(store, checkpoint_bytes)
+            busy |= self._compact(definition, store)
             self._trim(definition, store)
+            return busy
         except KennelError:
             log.exception(
                 "'%s.%s' could not be looked after; it will be tried again", definition.schema, definition.name
             )
+            return False
 
     def forget(self, known: set[str]) -> None:
         """Drops what is remembered of tables that are gone."""
@@ -95,7 +100,14 @@ class Maintenance:
             for table_id in remembered.keys() - known:
                 del remembered[table_id]
 
-    def _compact(self, definition: TableDefinition, store: Store) -> None:
+    def _checkpoint(self, store: Store, due_bytes: int) -> bool:
+        counters = store.counters()
+        if counters["free_pages"] * CHURNED > counters["pages"]:
+            due_bytes = min(due_bytes, LEAST_BYTES)
+        return store.checkpoint(due_bytes)
+
+    def _compact(self, definition: TableDefinition, store: Store) -> bool:
+        """Whether the log is being compacted."""
         removed = finish(store)
         if removed:
             log.info("'%s.%s': compaction freed %d bytes of log", definition.schema, definition.name, removed)
@@ -104,13 +116,14 @@ class Maintenance:
         if removed and counters["log_bytes"] + WORTH > progress.size:  # as small as it gets, for now
             progress.appended = counters["appended"]
         if progress.appended >= 0 and counters["appended"] - progress.appended < counters["log_bytes"] // GROWTH:
-            return
+            return False
         keep_from = self._keep_from(definition, store)
         forget_before = (time.time_ns() // 1000) - TOMBSTONE_DAYS * DAY
         if compact(store, keep_from=keep_from, forget_before=forget_before, largest=LARGEST_SEGMENT):
             progress.size = counters["log_bytes"]
-        else:
-            progress.appended = counters["appended"]
+            return True
+        progress.appended = counters["appended"]
+        return False
 
     def _trim(self, definition: TableDefinition, store: Store) -> None:
         """A table that nobody has written to since the last round gives the blocks of its free pages back."""

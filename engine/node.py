@@ -32,6 +32,7 @@ from engine.upkeep import LOCK_NAME, try_lock
 
 PARTS = "kennel.parts"  # the group of entry points
 MAINTENANCE_INTERVAL = 1.0  # seconds
+BUSY_INTERVAL = 0.1  # seconds, while there is a lot to do
 LOCK_PATIENCE = 5.0  # seconds to wait for a predecessor, or an embedded process at maintenance, to let go
 
 log = logging.getLogger("engine.node")  # not __name__, which is __main__ in the process itself
@@ -82,8 +83,9 @@ def serve(root: Path, settings: Configuration, stopping: threading.Event, extens
         thread = threading.Thread(target=server.serve, name="control-accept", daemon=True)
         thread.start()
         try:
-            while not stopping.wait(MAINTENANCE_INTERVAL):
-                _maintain(node, rotation)
+            busy = False
+            while not stopping.wait(BUSY_INTERVAL if busy else MAINTENANCE_INTERVAL):
+                busy = _maintain(node, rotation)
         finally:
             server.close()
             for part in parts:
@@ -108,16 +110,19 @@ def _entry_points() -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=PARTS)
 
 
-def _maintain(node: engine.Node, rotation: Rotation) -> None:
-    """Look after the tables and the log; trouble with either must not end replication and control."""
+def _maintain(node: engine.Node, rotation: Rotation) -> bool:
+    """Look after the tables and the log; trouble with either must not end replication and control. Gives whether tables
+    change so fast that this is to be done again soon."""
+    busy = False
     try:
-        node.maintain()
+        busy = node.maintain()
     except engine.KennelError:
         log.exception("maintenance failed; it will be tried again")
     try:
         rotation.look_after()
     except OSError as error:
         log.error("the log cannot be rotated: %s", error)
+    return busy
 
 
 def _status(started: float) -> dict[str, Any]:

@@ -720,7 +720,7 @@ cdef class Store:
             with nogil:
                 result = begin_checkpoint(&self.core, slot, &meta, LOCK_MS)
                 if result == 0:
-                    result = write_checkpoint(&self.core, self.index_fd, &meta)
+                    result = write_checkpoint(&self.core, slot, self.index_fd, &meta)
             if result < 0:
                 self.fail(result)
             return True

@@ -45,7 +45,7 @@ def try_lock(descriptor: int) -> bool:
 class Upkeep:
     """The upkeep by a process that writes: a thread that is there only while it is needed."""
 
-    def __init__(self, root: Path, maintain: Callable[[], None]) -> None:
+    def __init__(self, root: Path, maintain: Callable[[], object]) -> None:
         """`maintain` is one round of upkeep, see Node.maintain."""
         self._root = root
         self._maintain = maintain
