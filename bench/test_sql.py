@@ -116,9 +116,9 @@ def _as_dictionary(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, An
 
 
 def _comparable(rows: Rows) -> list[str]:
-    """Rows of any order, their floats without what the order of a sum may change."""
+    """Rows of any order; numbers as floats, since 59.0 is 59 here, without what the order of a sum may change."""
     return sorted(
-        str({name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()})
+        str({name: round(float(value), 6) if isinstance(value, int | float) else value for name, value in row.items()})
         for row in rows
     )
 
