@@ -73,10 +73,10 @@ class Diary:
         except (KennelError, MemoryError) as error:
             self.met[type(error).__name__] += 1
             return None
-        except RuntimeError as error:  # how the interpreter says it of its own locks
-            if "can't allocate" not in str(error):
+        except (RuntimeError, TypeError) as error:
+            if not out_of_memory(error):
                 raise
-            self.met["RuntimeError"] += 1
+            self.met[type(error).__name__] += 1
             return None
         for key, value in changes.items():
             self.rows[key] = value
@@ -311,16 +311,23 @@ def run(work: str, root: Path, fault: Fault, number: int) -> tuple[bool, Diary]:
     return met, diary
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether the interpreter had no memory. It has other words for it where it makes a lock or looks into a path."""
+    disguises = ("can't allocate", "expected str, bytes or os.PathLike object, not PosixPath")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in disguises)
+
+
 def labour(work: str, root: Path, fault: Fault, number: int) -> tuple[bool, Diary]:
     diary = Diary()
     fault.interposer.watch(root)
     fault.arm(number)
     try:
         WORKS[work][0](root, diary)
-    except MemoryError:  # in the test's own lines
-        diary.met["MemoryError"] += 1
-    except Exception:
-        diary.wrong.append(traceback.format_exc())
+    except Exception as error:
+        if out_of_memory(error):  # in the test's own lines
+            diary.met[type(error).__name__] += 1
+        else:
+            diary.wrong.append(traceback.format_exc())
     return fault.was_met(number), diary
 
 
