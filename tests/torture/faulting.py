@@ -73,7 +73,7 @@ class Diary:
         except (KennelError, MemoryError) as error:
             self.met[type(error).__name__] += 1
             return None
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, SystemError, TypeError) as error:
             if not out_of_memory(error):
                 raise
             self.met[type(error).__name__] += 1
@@ -312,8 +312,9 @@ def run(work: str, root: Path, fault: Fault, number: int) -> tuple[bool, Diary]:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether the interpreter had no memory. It has other words for it where it makes a lock or looks into a path."""
-    disguises = ("can't allocate", "expected str, bytes or os.PathLike object, not PosixPath")
+    """Whether the interpreter had no memory. It has other words for it where it makes a lock, takes a path for none, or
+    forgets to say anything."""
+    disguises = ("can't allocate", "not PosixPath", "error return without exception set")
     return isinstance(error, MemoryError) or any(words in str(error) for words in disguises)
 
 
