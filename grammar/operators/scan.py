@@ -61,7 +61,7 @@ class Scan:
     def rows(self) -> Iterator[Row]:
         if self.sorted and self.attribute != self.source.primary_key and self._holds(keys.STRINGS):
             return self.budget.metered(self._in_exact_order())
-        if self.where is None and (self.limit is not None or len(self.columns) < 2):
+        if self.where is None and (self.offset or self.limit is not None or len(self.columns) < 2):
             return self.budget.metered(self._read(self.columns, self.offset, self.limit))
         return self._selected(self.columns)
 

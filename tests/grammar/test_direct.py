@@ -101,3 +101,8 @@ def test_rows_are_those_of_the_table_read_whole(mixed: engine.Node, data: st.Dat
         assert found == wanted, (sql, values)
     elif not limit:
         assert sorted(map(repr, found)) == sorted(map(repr, wanted)), (sql, values)
+
+
+def test_an_offset_needs_no_limit(mixed: engine.Node) -> None:
+    whole = grammar.query(mixed, "SELECT s, k FROM d.mixed ORDER BY k")
+    assert grammar.query(mixed, "SELECT s, k FROM d.mixed ORDER BY k OFFSET 1") == whole[1:]
