@@ -50,9 +50,11 @@ cdef list list_segments(Log* log, str directory):
         if result < 0:
             _refuse(os.path.join(directory, name), -result)
         if not has_header(log, segno):
-            if read_header(<uint8_t[:log.size[segno]]>log.base[segno], os.path.join(directory, name)) is not None:
-                raise Corrupt(f"{os.path.join(directory, name)} belongs to another table")
-            continue
+            foreign = read_header(<uint8_t[:log.size[segno]]>log.base[segno], os.path.join(directory, name)) is not None
+            if not has_header(log, segno):      # else a writer has just brought it into use
+                if foreign:
+                    raise Corrupt(f"{os.path.join(directory, name)} belongs to another table")
+                continue
         header = segment_header(log, segno)
         last = header.last_seq if header.flags & KN_COMPACTED else None
         found.append(Segment(segno, header.first_seq, last, log.size[segno], header.created))
