@@ -16,7 +16,8 @@ from bench.compare import Contender, allocated_bytes
 from bench.compare.kennel import Kennel
 from bench.compare.lmdb_store import Lmdb
 from bench.compare.sqlite import Sqlite
-from engine.upkeep import maintenance_lock
+from engine.locks import lock
+from engine.upkeep import LOCK_NAME
 
 BATCH = 1000
 ROUNDS = 6  # of upkeep; a table that nobody writes to is at rest after a few
@@ -46,7 +47,7 @@ def main() -> None:
         rows.append(row("SQLite after VACUUM", Path(made) / sqlite.name, base))
         rows.append(row("LMDB as loaded", Path(made) / lmdb.name, base))
         rows.append(row("KennelDB as loaded", Path(made) / kennel.name, base))
-        with maintenance_lock(kennel.node.root) as held:
+        with lock(kennel.node.root / LOCK_NAME) as held:
             for _ in range(ROUNDS if held else 0):
                 kennel.node.maintain()
         rows.append(row("KennelDB after its upkeep", Path(made) / kennel.name, base))

@@ -122,14 +122,11 @@ class _Holding:
     def __init__(self, root: Path) -> None:
         parent = root / "backup"
         self.path = parent / f"{HOLDING}{secrets.token_hex(8)}"
-        try:
-            with locked(root):
-                parent.mkdir(mode=0o700, exist_ok=True)
-                self.path.mkdir(mode=0o700)
-                self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
-        except OSError as error:
-            raise failure(parent, error) from error
+        with locked(root):
+            parent.mkdir(mode=0o700, exist_ok=True)
+            self.path.mkdir(mode=0o700)
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def close(self) -> None:
         """May be called twice."""

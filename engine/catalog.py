@@ -18,7 +18,6 @@ from the files that have lost their names, and finds out at the next look at the
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import logging
 import os
 import secrets
@@ -47,6 +46,7 @@ from engine.errors import (
     TableExists,
 )
 from engine.files import failure, sync_directory
+from engine.locks import lock
 from engine.names import check_attributes, check_name
 from engine.store import Store
 
@@ -280,12 +280,9 @@ class Catalog:
 
     @contextmanager
     def _changing(self) -> Iterator[Listing]:
-        try:
-            with locked(self._root):
-                yield self.listing()
-                self.sweep()
-        except OSError as error:
-            raise failure(self._root, error) from error
+        with locked(self._root):
+            yield self.listing()
+            self.sweep()
 
     def _insert(self, rows: list[dict[str, Any]]) -> None:
         self.store.write("insert", rows)
@@ -313,29 +310,15 @@ class Catalog:
 
 @contextmanager
 def locked(root: Path, patience: float = LOCK_PATIENCE) -> Iterator[None]:
-    """Hold `kennel.lock`, against other processes and other threads; Busy if someone does not let go of it."""
+    """Hold `kennel.lock`, against other processes and other threads; Busy if someone does not let go of it. Errors of
+    the operating system meanwhile become those of the engine."""
     try:
-        descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with lock(root / LOCK_NAME, patience) as held:
+            if not held:
+                raise Busy(f"another process is changing schemas and tables in {root}")
+            yield
     except OSError as error:
         raise failure(root, error) from error
-    try:
-        deadline = time.monotonic() + patience
-        while not _try_lock(descriptor):
-            if time.monotonic() > deadline:
-                raise Busy(f"another process is changing schemas and tables in {root}")
-            time.sleep(0.002)
-        yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing would not do: a child forked meanwhile shares the lock
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _lay_table(parent: Path, table_id: uuid.UUID) -> None:

@@ -15,7 +15,6 @@ directory cannot be used, 6 somebody has open what was to be rebuilt.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import sys
@@ -27,11 +26,13 @@ from typing import Any
 from engine.api import ID_FILE, Node, open_node
 from engine.catalog import CATALOG_ID, TableDefinition
 from engine.errors import Corrupt, InvalidRequest, KennelError, RootError
+from engine.locks import lock
 from engine.logcheck import check_log
 from engine.process import CannotStart, Exit, explanation, status_of
 from engine.segmentfiles import segment_files
 from engine.store import Store, StoreView
 from engine.table import Table
+from engine.upkeep import LOCK_NAME
 
 USAGE = "usage: python -m engine.inspect ROOT check|stat|dump|rebuild [schema.table]"
 CATALOG = "catalog"
@@ -173,7 +174,7 @@ def _transactions(table: Table) -> Iterator[Any]:
 
 def rebuild(root: Path, only: str | None) -> int:
     """Makes the indexes anew from the log."""
-    with _alone(root / "maintenance.lock", f"a node is running in {root}"):
+    with _alone(root / LOCK_NAME, f"a node is running in {root}"):
         if only in (None, CATALOG):
             _forget_index(root / "schema" / str(CATALOG_ID), CATALOG)
         with open_node(root) as node:
@@ -193,14 +194,10 @@ def _forget_index(directory: Path, name: str) -> None:
 
 @contextmanager
 def _alone(path: Path, otherwise: str) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with lock(path) as held:
+        if not held:
+            raise CannotStart(Exit.HELD, otherwise)
         yield
-    except BlockingIOError:
-        raise CannotStart(Exit.HELD, otherwise) from None
-    finally:
-        os.close(descriptor)
 
 
 # --- inside ----------------------------------------------------------------------------------------------------------

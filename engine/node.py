@@ -26,9 +26,10 @@ from typing import Any, Protocol
 import engine
 from engine import configuration, control, logs
 from engine.configuration import Configuration
+from engine.locks import lock
 from engine.process import CannotStart, Exit, die_with, explanation, status_of
 from engine.rotation import Rotation
-from engine.upkeep import LOCK_NAME, try_lock
+from engine.upkeep import LOCK_NAME
 
 PARTS = "kennel.parts"  # the group of entry points
 MAINTENANCE_INTERVAL = 1.0  # seconds
@@ -151,15 +152,10 @@ def _configuration(root: Path, given: dict[str, str]) -> Configuration:
 @contextlib.contextmanager
 def _maintenance_lock(root: Path, stopping: threading.Event) -> Iterator[None]:
     """Hold the lock that makes this process the node process of `root`."""
-    descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        deadline = time.monotonic() + LOCK_PATIENCE
-        while not try_lock(descriptor):
-            if time.monotonic() > deadline or stopping.wait(0.02):
-                raise CannotStart(Exit.HELD, f"another process has {root} in its hands")
+    with lock(root / LOCK_NAME, LOCK_PATIENCE, stopping.is_set) as held:
+        if not held:
+            raise CannotStart(Exit.HELD, f"another process has {root} in its hands")
         yield
-    finally:
-        os.close(descriptor)
 
 
 if __name__ == "__main__":

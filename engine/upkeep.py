@@ -7,39 +7,19 @@ meanwhile is told in maintenance.py.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import KennelError
+from engine.locks import lock
 
 LOCK_NAME = "maintenance.lock"
 PAUSE = 1.0  # seconds until somebody else who had the lock is asked again
 
 log = logging.getLogger(__name__)
-
-
-@contextmanager
-def maintenance_lock(root: Path) -> Iterator[bool]:
-    """Holds the lock while the block runs if nobody else does; gives whether it does."""
-    descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield try_lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class Upkeep:
@@ -60,8 +40,11 @@ class Upkeep:
         try:
             if self._thread is None or not self._thread.is_alive():
                 self._again = time.monotonic() + PAUSE
-                self._thread = threading.Thread(target=self._run, args=(is_due,), name="upkeep", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, args=(is_due,), name="upkeep", daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError as error:  # no more threads; what was written is written
+            log.error("tables cannot be looked after; it will be tried again: %s", error)
         finally:
             self._starting.release()
 
@@ -72,8 +55,8 @@ class Upkeep:
 
     def _run(self, is_due: Callable[[], bool]) -> None:
         try:
-            with maintenance_lock(self._root) as held:
+            with lock(self._root / LOCK_NAME) as held:
                 while held and is_due():
                     self._maintain()
-        except KennelError:
+        except (KennelError, OSError):
             log.exception("tables could not be looked after; it will be tried again")

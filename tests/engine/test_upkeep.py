@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
 import engine
+from engine.backup import HOLDING
 from engine.maintenance import CHECKPOINT_BYTES
 from engine.upkeep import LOCK_NAME
 
@@ -48,6 +50,27 @@ def test_it_leaves_them_to_the_node_process_that_runs(node: engine.Node, table: 
         assert table._store.replay_bytes > CHECKPOINT_BYTES
     write(table, 1)
     assert becomes(lambda: bool(table.upsert([{"id": 1}]).written) and table._store.replay_bytes < CHECKPOINT_BYTES)
+
+
+def test_a_write_succeeds_where_no_thread_can_be_had_for_them(
+    node: engine.Node, table: engine.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        write(table, CHECKPOINT_BYTES // MIB + 1)
+    assert table.count() == 8
+    node._upkeep.close()
+    assert becomes(lambda: bool(table.upsert([{"id": 1}]).written) and table._store.replay_bytes < CHECKPOINT_BYTES)
+
+
+def test_what_the_system_refuses_to_a_round_is_an_error_of_the_engine(node: engine.Node) -> None:
+    (node.root / "backup").mkdir()
+    (node.root / "backup" / f"{HOLDING}1").touch()  # can be opened as no directory
+    with pytest.raises(engine.RootError):
+        node.maintain()
 
 
 def test_a_node_can_be_closed_while_it_makes_a_checkpoint(node: engine.Node, table: engine.Table) -> None:
