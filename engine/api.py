@@ -67,6 +67,7 @@ class Node:
         self._catalog = Catalog(root, self._doorbell)
         self._tables: dict[str, Table] = {}
         self._stores: dict[str, Store] = {}
+        self._dropped: weakref.WeakSet[Store] = weakref.WeakSet()  # those that views are open on, or tables in hand
         self._opening = threading.Lock()
         self._syncer: Syncer | None = None
         self._upkeep = Upkeep(root, self.maintain)
@@ -92,7 +93,7 @@ class Node:
         if self._syncer is not None:
             self._syncer.close()
         with self._opening:
-            for store in self._stores.values():
+            for store in [*self._stores.values(), *self._dropped]:
                 store.close()
         self._doorbell.close()
 
@@ -100,7 +101,7 @@ class Node:
         """Close the node in the child of a fork, leaving files and memory alone: they are its parent's."""
         self._is_open = False
         self._catalog.disown("the node was opened before a fork; open it again in this process")
-        for store in self._stores.values():
+        for store in [*self._stores.values(), *self._dropped]:
             store.disown()
 
     @cached_property
@@ -269,11 +270,12 @@ class Node:
             return self._catalog.listing().table(SYSTEM, name)
 
     def _forget_dropped(self) -> None:
-        """Let go of dropped tables; views that are open keep what they need."""
+        """Let go of dropped tables; views that are open keep what they need until the node is closed."""
         known = self._catalog.listing().by_id
         with self._opening:
             for table_id in [table_id for table_id in self._tables if table_id not in known]:
-                del self._tables[table_id], self._stores[table_id]
+                del self._tables[table_id]
+                self._dropped.add(self._stores.pop(table_id))
 
 
 class Snapshot:

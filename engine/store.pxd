@@ -9,6 +9,7 @@ from engine.core cimport Core
 
 
 cdef class Store:
+    cdef object __weakref__
     cdef Core core
     cdef Coordination shared
     cdef Doorbell doorbell

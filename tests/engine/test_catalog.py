@@ -142,6 +142,17 @@ def test_a_view_reads_on_after_its_table_was_dropped(node: engine.Node) -> None:
         assert sum(1 for _ in view.scan("n")) == 1000
 
 
+def test_such_a_view_is_closed_with_its_node(node: engine.Node) -> None:
+    table = node.create_table("dev", "dog")
+    table.insert([{"id": 1}])
+    view = table.view()
+    node.drop_table("dev", "dog")
+    assert view.get(1) is not None
+    node.close()
+    with pytest.raises(engine.Closed):
+        view.get(1)
+
+
 def test_dropping_a_schema_drops_its_tables(node: engine.Node) -> None:
     kept = node.create_table("barn", "owl")
     for name in "ab":

@@ -136,6 +136,24 @@ def test_handles_refuse_to_be_used_in_the_child_of_a_fork(node: engine.Node) -> 
     table.insert([{"id": 4}])
 
 
+def test_a_view_of_a_dropped_table_refuses_to_be_used_in_the_child_of_a_fork(node: engine.Node) -> None:
+    table = node.create_table("farm", "goat")
+    table.insert([{"id": 1}])
+    with table.view() as view:
+        node.drop_table("farm", "goat")
+        child = os.fork()
+        if child == 0:
+            try:
+                view.get(1)
+            except engine.Closed:
+                os._exit(0)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert view.get(1) is not None
+
+
 def test_a_child_that_lets_go_of_a_view_leaves_its_parents_alone(node: engine.Node) -> None:
     table = node.create_table("farm", "goat")
     table.insert([{"id": number, "n": 0} for number in range(500)])
