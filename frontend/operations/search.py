@@ -66,44 +66,22 @@ def search_by_hash(call: Call) -> list[dict[str, Any]]:
 
 
 def search_by_value(call: Call) -> list[dict[str, Any]] | Rows:
-    def found(view: engine.View, columns: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
-        return search_value(
-            view,
-            call["attribute"],
-            call["value"],
-            sort=call["sort"],
-            limit=call["limit"],
-            offset=call["offset"],
-            reverse=call["desc"],
-            columns=columns,
-        )
-
-    return _answer(call, found)
+    return _answer(call, search_value, call["attribute"], call["value"], reverse=call["desc"])
 
 
 def search_by_conditions(call: Call) -> list[dict[str, Any]] | Rows:
-    def found(view: engine.View, columns: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
-        return search_conditions(
-            view,
-            call["conditions"],
-            call["operator"],
-            sort=call["sort"],
-            limit=call["limit"],
-            offset=call["offset"],
-            columns=columns,
-        )
-
-    return _answer(call, found)
+    return _answer(call, search_conditions, call["conditions"], call["operator"])
 
 
 def _answer(
-    call: Call, found: Callable[[engine.View, tuple[str, ...] | None], Iterator[dict[str, Any]]]
+    call: Call, search: Callable[..., Iterator[dict[str, Any]]], *asked: Any, **named: Any
 ) -> list[dict[str, Any]] | Rows:
-    """What was found in the table at this point, which lasts until all of it has been read."""
+    """What the table has at this point, which lasts until all of it has been read."""
     view = call.table.view()
     try:
         projection = _projection(call, view)
-        rows = projection.shape(found(view, projection.columns))
+        order = {name: call[name] for name in ("sort", "limit", "offset")}
+        rows = projection.shape(search(view, *asked, **named, **order, columns=projection.columns))
     except BaseException:
         view.close()
         raise
