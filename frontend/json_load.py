@@ -85,6 +85,8 @@ class _Text:
                 wanted = 2 * max(wanted, len(self._text) - self._place)
                 if wanted > 2 * MAX_ELEMENT or not self._more(wanted):
                     raise _bad(problem.msg) from None
+            except ValueError as problem:  # a number of thousands of digits
+                raise _bad(str(problem)) from None
             else:
                 return dict(value)
 

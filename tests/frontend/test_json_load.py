@@ -36,7 +36,11 @@ def test_long_files_come_in_chunks() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[", b"[  ", b"{}", b"[1]", b"[{}", b"[{},", b"[{},]", b"[{} {}]", b'[{"a":', b"x"]
+    "content",
+    [
+        *(b"", b"[", b"[  ", b"{}", b"[1]", b"[{}", b"[{},", b"[{},]", b"[{} {}]", b'[{"a":', b"x"),
+        b'[{"a":' + b"1" * 5000 + b"}]",
+    ],
 )
 def test_what_is_no_array_of_records_is_refused(content: bytes) -> None:
     with pytest.raises(Refused) as refused:
