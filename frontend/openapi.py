@@ -29,6 +29,7 @@ _PROBLEMS = {
     415: "The request has a format that is not understood",
     429: "Too many failed logins",
     503: "Busy, or a process or node that is needed does not answer",
+    504: "A statement took longer than it may",
     507: "The disk is full",
 }
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}

@@ -16,6 +16,7 @@ from conftest import ADMIN, PASSWORD, Api, working
 import engine
 from frontend.app import create_app
 from frontend.authentication import create_first_user
+from frontend.errors import STATUS
 from frontend.operations import TABLE
 
 #: What most requests need to get beyond their first check.
@@ -47,6 +48,11 @@ def test_every_operation_is_described_with_its_members(served: Api) -> None:
     assert search["properties"]["search_attribute"] == search["properties"]["attribute"]
     assert search["required"] == ["operation", "table"]
     assert {"anyOf": [{"required": ["search_value"]}, {"required": ["value"]}]} in search["allOf"]
+
+
+def test_every_status_of_an_error_is_described(served: Api) -> None:
+    described = document(served)["paths"]["/"]["post"]["responses"]
+    assert {str(status) for status in STATUS.values()} <= set(described)
 
 
 @pytest.mark.torture
