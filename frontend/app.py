@@ -116,28 +116,30 @@ def respond(operations: Operations, environ: Environ) -> Answer:
         if isinstance(result, list) and len(result) > CHUNK:
             result = Rows.of(result)
         if isinstance(result, Rows | Download):
-            return _long_answer(result, form, environ, started)
+            return _long_answer(operations, result, form, environ, started)
         body = form.encode(result)
         status, headers = 200, [*form.headers, *own]
     except Exception as error:
         refused = error if isinstance(error, Refused) else fault(error)
         status, headers, body = refused.status, [*form.headers, *refused.headers.items()], form.encode(refused.body)
     headers += [("Content-Type", form.content_type), *_common_headers(started)]
-    if len(body) >= operations.compression_threshold:
+    if operations.compression_threshold is not None and len(body) >= operations.compression_threshold:
         encoding = _encoding(environ, headers)
         body = body if encoding is None else coding.compress(body, encoding)
     headers.append(("Content-Length", str(len(body))))
     return Answer(status, headers, (body,))
 
 
-def _long_answer(result: Rows | Download, form: wire.Format, environ: Environ, started: float) -> Answer:
+def _long_answer(
+    operations: Operations, result: Rows | Download, form: wire.Format, environ: Environ, started: float
+) -> Answer:
     """An answer in pieces. The first one is made here, so that what is wrong with the result still gets a status."""
     if isinstance(result, Rows):
         headers, pieces = [*form.headers, ("Content-Type", form.content_type)], form.stream(result)
     else:
         headers, pieces = [*result.headers], result.pieces
     headers += _common_headers(started)
-    encoding = _encoding(environ, headers)
+    encoding = None if operations.compression_threshold is None else _encoding(environ, headers)
     return Answer(200, headers, Pieces(pieces if encoding is None else coding.compressed(pieces, encoding), result))
 
 

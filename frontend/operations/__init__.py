@@ -77,8 +77,8 @@ class Operations:
         self.services = Services(
             node, accounts, Tokens(node, accounts), Sessions(node, accounts), Jobs(node), functions, limits, job_limits
         )
-        #: Bytes from which on bodies are compressed for those who like it; a setting of 0 turns that off.
-        self.compression_threshold = node.configuration.get("http.compressionThreshold") or float("inf")
+        #: Bytes from which on bodies are compressed for those who like it; None never.
+        self.compression_threshold: int | None = node.configuration.get("http.compressionThreshold") or None
 
     def perform(self, request: Any, credentials: Credentials, watch: Watch | None = None) -> Any:
         """The result of a request, ready to be encoded. Everything that goes wrong is raised as Refused.

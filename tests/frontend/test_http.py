@@ -124,6 +124,17 @@ def test_the_threshold_of_compression_is_a_setting(tmp_path: Path, threshold: in
         assert reply.status == 200 and reply.headers.get("Content-Encoding") == encoding
 
 
+def test_without_compression_long_answers_are_not_compressed_either(tmp_path: Path) -> None:
+    with engine.open_node(tmp_path) as node:
+        create_first_user(node, ADMIN, PASSWORD)
+        node.create_table("farm", "goat").insert([{"id": number} for number in range(2500)])
+    configuration.change(tmp_path, {"http_compressionThreshold": 0})
+    with engine.open_node(tmp_path) as node:
+        request = b'{"operation":"sql","sql":"SELECT id FROM farm.goat"}'
+        reply = Api(create_app(node)).send(request, {"Accept-Encoding": "gzip"})
+        assert len(reply.body) == 2500 and "Content-Encoding" not in reply.headers
+
+
 def test_integers_of_64_bits_survive_a_round_trip(farm: Api) -> None:
     numbers = [2**63 - 1, -(2**63), 2**53 + 1, 2**64 - 1]
     farm.ok("insert", schema="farm", table="goat", records=[{"id": 50, "n": numbers, "big": 2**53 + 1, "whole": 2.0}])
