@@ -58,10 +58,10 @@ class Functions:
         return {project: str(served) for project, served in self._current().items() if isinstance(served, NotLoaded)}
 
     def _current(self) -> dict[str, Served]:
-        state = self.projects.state()
-        if state == self._state:
+        if self.projects.state() == self._state:
             return self._served
         with self._loading:
+            state = self.projects.state()  # another thread may have loaded what is newer than what was seen above
             if state != self._state:
                 self._load()
                 self._state = state

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,6 +220,29 @@ def test_changes_are_served_after_a_reload_everywhere(goats: Site) -> None:
     assert goats.get("/goats/count")[1]["greeting"] == "Meh"
     goats.reload()
     assert goats.get("/goats/count")[1]["greeting"] == "Mäh"
+
+
+def test_who_waited_for_a_load_does_not_load_what_is_older(goats: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = goats.functions
+    state, seen, loads = functions.projects.state, threading.Event(), []
+    goats.get("/herd/goats")
+    functions.projects.reload()
+
+    def watched_state() -> tuple[int, int]:
+        found = state()
+        seen.set()
+        return found
+
+    monkeypatch.setattr(functions.projects, "state", watched_state)
+    monkeypatch.setattr(functions, "_load", lambda: loads.append(state()))
+    with functions._loading:
+        waiting = threading.Thread(target=functions.problems)
+        waiting.start()
+        assert seen.wait(20)
+        functions.projects.reload()
+        functions.problems()
+    waiting.join(20)
+    assert len(loads) == 1
 
 
 @pytest.mark.parametrize(
