@@ -16,6 +16,7 @@ import msgspec
 
 import engine
 from engine import control
+from engine.files import failure
 from frontend.errors import Refused
 
 JOBS = "hdb_job"
@@ -49,7 +50,15 @@ class Jobs:
 
     def start(self, order: Order) -> str:
         """Have the node process do it; gives the id of the job. Unreachable without a node process, Busy when too many
-        jobs are waiting."""
+        jobs are waiting; then what was spooled is gone."""
+        try:
+            return self._hand_over(order)
+        except BaseException:
+            if order.spooled is not None:
+                (spool_directory(self._root) / order.spooled).unlink(missing_ok=True)
+            raise
+
+    def _hand_over(self, order: Order) -> str:
         try:
             body = msgspec.to_builtins(order, builtin_types=(bytes,))
             return str(control.call(self._root, START, body))
@@ -57,12 +66,15 @@ class Jobs:
             raise Refused(400, f"A job cannot be given this: {problem}") from None
 
     def spool(self, text: str) -> str:
-        """Put a text into a file for a job to come; gives its name."""
-        directory = spool_directory(self._root)
-        name = f"{uuid.uuid4()}"
-        with os.fdopen(os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(text.encode(errors="replace"))
-        return name
+        """Put a text into a file for a job to come; gives its name. DiskFull."""
+        file = spool_directory(self._root) / str(uuid.uuid4())
+        try:
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+                out.write(text.encode(errors="replace"))
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            raise failure(file, error) from error
+        return file.name
 
     def find(self, job: str) -> dict[str, Any] | None:
         row = self._rows.get(job)

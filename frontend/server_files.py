@@ -55,6 +55,8 @@ def write(node: engine.Node, directory: str, name: str, pieces: Iterable[bytes])
         if not _is_allowed(node, place):
             raise Refused(400, f"access to path '{directory}' is denied")
         _replace(place, name, pieces)
+    except IsADirectoryError:
+        raise Refused(400, f"filename '{name}' is invalid") from None
     except PermissionError:
         raise Refused(400, f"access to path '{directory}' is denied") from None
     finally:
@@ -70,10 +72,10 @@ def _replace(place: int, name: str, pieces: Iterable[bytes]) -> None:
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
+            os.rename(draft, name, src_dir_fd=place, dst_dir_fd=place)
         except BaseException:
             os.unlink(draft, dir_fd=place)
             raise
-    os.rename(draft, name, src_dir_fd=place, dst_dir_fd=place)
 
 
 def _is_allowed(node: engine.Node, descriptor: int) -> bool:

@@ -131,8 +131,8 @@ class Work:
                 self._change(job, status=IN_PROGRESS, start_datetime=now())
                 self._change(job, **self._ended(job, order), end_datetime=now())
                 self._forget_old()
-        except engine.Closed:
-            log.warning("job %s was cut off", job)  # its row is ended at the next start
+        except engine.KennelError as problem:  # of its row, which is ended at the next start
+            log.warning("job %s was cut off: %s", job, problem.message)
         finally:
             self._threads.discard(threading.current_thread())
             self._places.release()

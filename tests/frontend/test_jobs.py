@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -167,6 +168,14 @@ def test_files_are_loaded_and_exported(farm: Api, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_an_export_over_a_directory_is_refused_and_leaves_nothing_behind(farm: Api, tmp_path: Path) -> None:
+    (tmp_path / "goats.json").mkdir()
+    search = {"operation": "sql", "sql": "SELECT id FROM farm.goat"}
+    members = {"path": str(tmp_path), "filename": "goats", "format": "json", "search_operation": search}
+    assert outcome(farm, "export_local", **members) == ("ERROR", "filename 'goats.json' is invalid")
+    assert not list(tmp_path.glob(".*"))
+
+
 @pytest.mark.parametrize(
     ("members", "text"),
     [
@@ -293,6 +302,18 @@ def test_without_a_node_process_there_are_no_jobs(node: engine.Node) -> None:
     api = Api(create_app(node))
     api.ok("create_table", schema="farm", table="goat", primary_key="id")
     assert api("csv_data_load", **GOAT, data="id").status == 503
+    assert list(jobs.spool_directory(node.root).iterdir()) == []
+
+
+def test_a_text_that_cannot_be_spooled_leaves_nothing_behind(node: engine.Node) -> None:
+    taking, limits = Jobs(node), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(engine.KennelError):
+            taking.spool("x" * 200_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(jobs.spool_directory(node.root).iterdir()) == []
 
 
 ORDER = Order("test", "admin", "schema", {})
