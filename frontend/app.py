@@ -26,9 +26,6 @@ from frontend.rows import CHUNK, Download, Headed, Rows
 
 MAX_BODY = 1 << 30
 
-#: Set by the server for connections over the node's own Unix socket, whose file only its owner can open.
-LOCAL_SOCKET = "kennel.local_socket"
-
 CONNECTION = "gunicorn.socket"
 
 #: Set by a server that wants to be called once the body of a request has been read.
@@ -110,7 +107,8 @@ def respond(operations: Operations, environ: Environ) -> Answer:
     try:
         form = wire.negotiate(environ.get("HTTP_ACCEPT") or "*/*")
         request = wire.decode(environ.get("CONTENT_TYPE", ""), _read_body(environ))
-        result, own = operations.perform(request, _credentials(environ), while_connected(environ.get(CONNECTION))), ()
+        watch = while_connected(environ.get(CONNECTION))
+        result, own = operations.perform(request, Credentials.of(environ), watch), ()
         if isinstance(result, Headed):
             result, own = result.body, result.headers
         if isinstance(result, list) and len(result) > CHUNK:
@@ -160,16 +158,6 @@ class Pieces:
 
 def _common_headers(started: float) -> Headers:
     return [("Server", PRODUCT), ("Server-Timing", f"db;dur={(time.perf_counter() - started) * 1000:.3f}")]
-
-
-def _credentials(environ: Environ) -> Credentials:
-    return Credentials(
-        header=environ.get("HTTP_AUTHORIZATION", ""),
-        address=environ.get("REMOTE_ADDR", ""),
-        local_socket=environ.get(LOCAL_SOCKET) is True,
-        cookies=environ.get("HTTP_COOKIE", ""),
-        secure=environ.get("wsgi.url_scheme") == "https",
-    )
 
 
 def _read_body(environ: Environ) -> bytes:

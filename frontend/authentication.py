@@ -34,6 +34,9 @@ ROLES = "hdb_role"
 SUPER_USER_ROLE = "super_user"
 CLUSTER_USER_ROLE = "cluster_user"
 
+#: Set by the server for connections over the node's own Unix socket, whose file only its owner can open.
+LOCAL_SOCKET = "kennel.local_socket"
+
 #: Verified headers kept per process.
 MAX_VERIFIED = 4096
 
@@ -56,6 +59,17 @@ class Credentials:
     local_socket: bool = False
     cookies: str = ""
     secure: bool = False  # whether it came over TLS
+
+    @classmethod
+    def of(cls, environ: Mapping[str, Any]) -> Credentials:
+        """Those of a request, as WSGI has it."""
+        return cls(
+            header=environ.get("HTTP_AUTHORIZATION", ""),
+            address=environ.get("REMOTE_ADDR", ""),
+            local_socket=environ.get(LOCAL_SOCKET) is True,
+            cookies=environ.get("HTTP_COOKIE", ""),
+            secure=environ.get("wsgi.url_scheme") == "https",
+        )
 
     @property
     def token(self) -> str | None:

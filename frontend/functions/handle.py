@@ -28,7 +28,7 @@ class Kennel:
 
     def request(self, operation: dict[str, Any]) -> Any:
         """The result of an operation, with the caller's credentials and rights."""
-        return complete(self._perform(operation, self._caller()))
+        return complete(self._perform(operation, Credentials.of(flask.request.environ)))
 
     def request_without_authentication(self, operation: dict[str, Any]) -> Any:
         """The result of an operation as super user, whoever the caller is."""
@@ -43,12 +43,3 @@ class Kennel:
             return view(*arguments, **named)
 
         return checked
-
-    @staticmethod
-    def _caller() -> Credentials:
-        environ = flask.request.environ
-        return Credentials(
-            header=environ.get("HTTP_AUTHORIZATION", ""),
-            address=environ.get("REMOTE_ADDR", ""),
-            cookies=environ.get("HTTP_COOKIE", ""),
-        )
