@@ -10,8 +10,8 @@ Sealing. A page gets its checksum at the first checkpoint that holds it, before 
 parents; so a page with a checksum has only pages with checksums below it, and copy on write keeps it so. Pages that a
 reader may be using are only given what they had not, which does not disturb him (pager.pyx).
 
-Whoever dies while he makes one may have written its slot and told nobody. The next one finds out, before he gives up the
-protection of what recovery might start from.
+Whoever dies or fails once he has begun to write its slot may leave one that recovery would start from, and has told nobody:
+the checkpoint stays pending. The next one finds out, before he gives up the protection of what recovery might start from.
 
 After a power cut the newest slot whose checksum holds is where replay begins. Which pages are free in it is told by its chains
 (freelist.pyx), and damaged pages are met when they are first touched: nothing needs to be walked.
@@ -75,6 +75,7 @@ cdef int write_checkpoint(Core* core, uint32_t reader, int index_fd, const kn_me
     cdef kn_checkpoint slot
     cdef stat_result found
     cdef uint32_t chunk, page = 0
+    cdef bint written = False
     cdef int result = 0
     cdef uint64_t appended = core.shared.appended
     if core.shared.index_failed:
@@ -113,6 +114,7 @@ cdef int write_checkpoint(Core* core, uint32_t reader, int index_fd, const kn_me
         memcpy(&slot.meta, meta, sizeof(kn_meta))
         slot.crc = _checksum(&slot)
         page = 1 - core.shared.checkpoint_page
+        written = True
         result = write_at(index_fd, &slot, sizeof(kn_checkpoint), <uint64_t>page * KN_PAGE_SIZE)
     if result == 0:
         result = data_sync(index_fd)
@@ -124,7 +126,8 @@ cdef int write_checkpoint(Core* core, uint32_t reader, int index_fd, const kn_me
         core.shared.checkpoint_appended = appended
         core.shared.checkpoint_page = page
         kn_store64(&core.shared.checkpoint, meta.txn)
-    kn_store64(&core.shared.pending_checkpoint, 0)
+    if result == 0 or not written:
+        kn_store64(&core.shared.pending_checkpoint, 0)
     return result
 
 

@@ -145,8 +145,9 @@ cdef int keep_overflow(Txn* txn) noexcept nogil:
 # ---- taking ----
 
 cdef inline bint _checkpoints_allow(kn_shared* shared, const kn_free_page* page) noexcept nogil:
-    cdef uint64_t durable = kn_load64(&shared.checkpoint)
+    """The pending one is asked for first: it becomes the durable one before it is no longer pending."""
     cdef uint64_t pending = kn_load64(&shared.pending_checkpoint)
+    cdef uint64_t durable = kn_load64(&shared.checkpoint)
     return (page.born > durable or page.freed <= durable) and (page.born > pending or page.freed <= pending)
 
 

@@ -278,6 +278,25 @@ def test_whoever_dies_over_a_checkpoint_leaves_one_that_holds(bench: Bench, step
     assert bench.recovered(from_the_log=False).ask("rows") == found
 
 
+def test_a_checkpoint_that_failed_once_its_slot_was_written_keeps_its_pages(bench: Bench) -> None:
+    """Recovery would start from it, though nobody was told that it is there."""
+    writer = bench.hand()
+    many = [record(key, n=key) for key in range(2000)]
+    writer.write("insert", *many)
+    assert writer.ask("checkpoint") is True
+    writer.write("upsert", *many)
+    bench.failpoints.set("slot_written", FAIL, errno.ENOSPC)
+    assert writer.ask("checkpoint") == "DiskFull"
+    bench.failpoints.clear("slot_written")
+    for turn in range(10):
+        writer.write("upsert", *[record(key, n=-turn) for key in range(2000)])
+    found = writer.ask("rows")
+    bench.spoil_the_first_frame()
+    writer = bench.recovered(from_the_log=False)
+    assert writer.ask("rows") == found
+    assert writer.ask("check") is None
+
+
 def test_a_checkpoint_after_one_whose_maker_died_protects_what_that_one_wrote(bench: Bench) -> None:
     """The slot of the dead one is what recovery would find while the next is being made: its pages must be there."""
     writer, victim, next_one = bench.hand(), bench.hand(), bench.hand()
