@@ -18,9 +18,8 @@ from engine.pager cimport Txn
 from engine.core cimport (
     CREATED_TIME, UPDATED_TIME, Core, attribute_tree, big16, big32, locate, op_body, op_key, op_length,
 )
-from engine.keys cimport (
-    MAX_KEY, MAX_VALUE_KEY, element_key_from_json, json_array_next, key_from_double, key_from_json,
-)
+from engine.fragments cimport json_array_next
+from engine.keybytes cimport MAX_KEY, MAX_VALUE_KEY, element_key_from_json, key_from_double, key_from_json
 from engine.layout cimport (
     KN_ATTRIBUTE, KN_DELETE, KN_DROP_ATTRIBUTE, KN_MARK, KN_NOT_INDEXED, KN_ORIGIN, KN_PUT, KN_SUPERSEDED, KN_USER, kn_frame,
     kn_locator, kn_op, kn_tombstone, kn_tree,

@@ -1,6 +1,7 @@
 """Stored values as C sees them: where they stand, of which kind they are; fields.pyx tells more."""
 
 from engine.fragments cimport Writer
+from engine.layout cimport kn_op
 from engine.numbers cimport Number
 
 
@@ -20,6 +21,10 @@ cdef enum Form:
     FRAGMENT        # JSON
     KEY             # as in an index; never cut, else it is HIDDEN
     COMPUTED        # `number`
+
+
+cdef enum:
+    UNKNOWN_ATTRIBUTE = -1      # the number of one that no record has
 
 
 cdef struct Stored:
@@ -59,3 +64,16 @@ cdef bint make_room(Writer* out, Py_ssize_t more) noexcept nogil
 # Appends the key of a value in full, however long; False when there is no memory. COMPOSITE as in an index.
 # 1, 0 when there is no memory, -1 when malformed.
 cdef int put_whole_key(Writer* out, const Stored* value, Writer* scratch) noexcept nogil
+
+
+cdef class Columns:
+    """Attributes whose values are wanted of each record, and where they are in the current one."""
+    cdef int count              # of all
+    cdef int stored             # of those in bodies, which come first
+    cdef int* numbers           # attribute numbers, ascending within the stored
+    cdef Span* spans
+    cdef Stored* values         # in the order of `numbers`
+    cdef readonly tuple names   # the same order
+    cdef int place(self, str name) except -1
+    cdef bint read(self, const kn_op* op) noexcept nogil
+    cdef void read_entry(self, int attribute, const unsigned char* entry, int length, int value_length) noexcept nogil

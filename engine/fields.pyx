@@ -5,43 +5,20 @@ everything else (its number, its text, its key) is made when it is asked for. Wh
 by the function that meets it: bodies have checksums, so that this is damage, never a user's doing.
 """
 
+from engine.core cimport CREATED_TIME, FIRST_ATTRIBUTE, PRIMARY_KEY
 from engine.fragments cimport Writer, unescape
-from engine.keys cimport MAX_VALUE_KEY, key_from_json, put_number, read_number
-from engine.numbers cimport NOT_A_NUMBER, Number, number_from_json
-from engine.record cimport get_count
-from libc.limits cimport UINT_MAX
-from libc.stdlib cimport malloc, realloc
+from engine.keybytes cimport (
+    COMPOSITE_TAG, CUT_MARK, ELEMENT_TAG, FALSE_TAG, MAX_VALUE_KEY, NULL_TAG, NUL_MARK, NUMBER_ROOM, NUMBER_TAG, TEXT_TAG, TRUE_TAG,
+    key_from_json, put_number, read_number,
+)
+from engine.layout cimport kn_op
+from engine.numbers cimport Number, number_from_double, number_from_json
+from engine.record cimport get_count, get_varint
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy
-
-cdef enum:
-    CUT_MARK = 0xFE
-    NUL_MARK = 0xFF
-    LONGEST_NUMBER_KEY = 12
 
 
 # --- finding ----------------------------------------------------------------------------------------------------------
-
-cdef inline Py_ssize_t varint(const unsigned char* body, Py_ssize_t n, Py_ssize_t pos, unsigned int* value) noexcept nogil:
-    """Like record.get_varint; most are of one byte."""
-    cdef unsigned long long result
-    cdef int shift = 7
-    if pos >= n:
-        return -1
-    result = body[pos]
-    pos += 1
-    if result < 0x80:
-        value[0] = <unsigned int>result
-        return pos
-    result &= 0x7F
-    while pos < n and shift < 35:
-        result |= <unsigned long long>(body[pos] & 0x7F) << shift
-        pos += 1
-        if body[pos - 1] < 0x80:
-            value[0] = <unsigned int>result
-            return pos if result <= UINT_MAX else -1
-        shift += 7
-    return -1
-
 
 cdef int locate_fields(const unsigned char* body, Py_ssize_t n, const int* wanted, int count, Span* out) noexcept nogil:
     cdef unsigned int fields, attribute, length, i
@@ -56,9 +33,9 @@ cdef int locate_fields(const unsigned char* body, Py_ssize_t n, const int* wante
             attribute, length = body[pos], body[pos + 1]
             pos += 2
         else:
-            pos = varint(body, n, pos, &attribute)
+            pos = get_varint(body, n, pos, &attribute)
             if pos >= 0:
-                pos = varint(body, n, pos, &length)
+                pos = get_varint(body, n, pos, &length)
             if pos < 0:
                 return -1
         if <long long>attribute <= last or length == 0:
@@ -113,19 +90,19 @@ cdef void set_key(Stored* out, const unsigned char* key, Py_ssize_t n, bint seco
     """The key of a value. What a secondary index does not hold whole is hidden."""
     cdef unsigned char tag = key[0] if n > 0 else 0
     out.form, out.at, out.length = KEY, key, n
-    if tag == 0x20:
+    if tag == TEXT_TAG:
         out.kind = HIDDEN if secondary and key[n - 1] == CUT_MARK else TEXTUAL
-    elif tag == 0x10:
-        out.kind = NUMERIC if n <= LONGEST_NUMBER_KEY else MALFORMED
-    elif tag == 0x05:
+    elif tag == NUMBER_TAG:
+        out.kind = NUMERIC if n <= NUMBER_ROOM else MALFORMED
+    elif tag == NULL_TAG:
         out.kind = NOTHING
-    elif tag == 0x06:
+    elif tag == FALSE_TAG:
         out.kind = FALSEHOOD
-    elif tag == 0x07:
+    elif tag == TRUE_TAG:
         out.kind = TRUTH
-    elif tag == 0x30:
+    elif tag == COMPOSITE_TAG:
         out.kind = HIDDEN if secondary else COMPOSITE
-    elif tag == 0x40 and secondary:
+    elif tag == ELEMENT_TAG and secondary:
         out.kind = HIDDEN
     else:
         out.kind = MALFORMED
@@ -220,7 +197,7 @@ cdef int put_text_key(Writer* out, const Stored* value, Writer* scratch) noexcep
     if not make_room(out, 2 * n + 2):
         return 0
     at = out.data + out.used
-    at[0] = 0x20
+    at[0] = TEXT_TAG
     at += 1
     if memchr(text, 0, n) == NULL:
         memcpy(at, text, n)
@@ -251,3 +228,73 @@ cdef int put_whole_key(Writer* out, const Stored* value, Writer* scratch) noexce
     memcpy(out.data + out.used, key, n)
     out.used += n
     return 1
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+cdef class Columns:
+    """`number_of` gives the number of an attribute, -1 for one that no record has."""
+
+    def __cinit__(self, names, number_of) -> None:
+        cdef int index
+        numbered = sorted({(number_of(name), name) for name in names}, key=_stored_first)
+        self.names = tuple([name for _, name in numbered])
+        self.count = <int>len(numbered)
+        self.numbers = <int*>calloc(self.count + 1, sizeof(int))
+        self.spans = <Span*>calloc(self.count + 1, sizeof(Span))
+        self.values = <Stored*>calloc(self.count + 1, sizeof(Stored))
+        if self.numbers == NULL or self.spans == NULL or self.values == NULL:
+            raise MemoryError
+        for index in range(self.count):
+            self.numbers[index] = numbered[index][0]
+            self.stored += self.numbers[index] >= FIRST_ATTRIBUTE
+
+    def __dealloc__(self) -> None:
+        free(self.numbers)
+        free(self.spans)
+        free(self.values)
+
+    cdef int place(self, str name) except -1:
+        """Where a name is among the columns."""
+        return self.names.index(name)
+
+    cdef bint read(self, const kn_op* op) noexcept nogil:
+        """The values of a record; False when its body is malformed."""
+        cdef const unsigned char* key = <const unsigned char*>op + sizeof(kn_op)
+        cdef const unsigned char* body = key + op.key_length
+        cdef int index
+        if locate_fields(body, op.body_length, self.numbers, self.stored, self.spans) < 0:
+            return False
+        for index in range(self.stored):
+            if self.spans[index].length == 0:
+                set_absent(&self.values[index])
+            else:
+                set_fragment(&self.values[index], body + self.spans[index].start, self.spans[index].length)
+        for index in range(self.stored, self.count):
+            if self.numbers[index] == PRIMARY_KEY:
+                set_key(&self.values[index], key, op.key_length, False)
+            elif self.numbers[index] == UNKNOWN_ATTRIBUTE:
+                set_absent(&self.values[index])
+            else:
+                set_number(&self.values[index], number_from_double(
+                    <double>(op.created if self.numbers[index] == CREATED_TIME else op.version) / 1000.0))
+        return True
+
+    cdef void read_entry(self, int attribute, const unsigned char* entry, int length, int value_length) noexcept nogil:
+        """What the entry of an attribute's index tells: that attribute and the primary key, which is all of an entry of the
+        primary index (`value_length` 0)."""
+        cdef int index
+        for index in range(self.count):
+            if self.numbers[index] == PRIMARY_KEY:
+                set_key(&self.values[index], entry + value_length, length - value_length, False)
+            elif self.numbers[index] == attribute:
+                set_key(&self.values[index], entry, value_length, True)
+            elif self.numbers[index] == UNKNOWN_ATTRIBUTE:
+                set_absent(&self.values[index])
+            else:
+                set_hidden(&self.values[index])
+
+
+def _stored_first(numbered):
+    number, _ = numbered
+    return number < FIRST_ATTRIBUTE, number

@@ -9,11 +9,12 @@ the first and the last scalar in the order of indexes.
 """
 
 from engine.fields cimport (
-    ABSENT, COMPOSITE, COMPUTED, HIDDEN, KEY, MALFORMED, NOTHING, NUMERIC, Stored, index_key, make_room, numeric, put_whole_key,
+    ABSENT, COMPOSITE, COMPUTED, HIDDEN, KEY, MALFORMED, NOTHING, NUMERIC, Columns, Stored, index_key, make_room, numeric,
+    put_whole_key,
 )
-from engine.filters cimport Columns
 from engine.fragments cimport Writer, decode_fragment
-from engine.keys cimport MAX_VALUE_KEY, decode_key
+from engine.keybytes cimport MAX_VALUE_KEY
+from engine.keys cimport decode_key
 from engine.numbers cimport NOT_A_NUMBER, Number, number_to_object
 from engine.selection cimport Found, Selection
 from engine.snapshot cimport StoreView

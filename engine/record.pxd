@@ -1,5 +1,8 @@
 """The C face of record bodies; record.pyx tells the layout and the canonical JSON of the fragments."""
 
+from libc.limits cimport UINT_MAX
+
+
 cdef enum:
     MAX_RECORD = 16 << 20   # bytes of an encoded record
 
@@ -8,6 +11,28 @@ cdef struct Field:
     unsigned int attribute
     unsigned int start      # offset of the fragment in the body
     unsigned int length
+
+
+cdef inline Py_ssize_t get_varint(const unsigned char* body, Py_ssize_t n, Py_ssize_t pos, unsigned int* value) noexcept nogil:
+    """The offset after the number, -1 when it is cut off or exceeds 32 bits. Most are of one byte."""
+    cdef unsigned long long result
+    cdef int shift = 7
+    if pos >= n:
+        return -1
+    result = body[pos]
+    pos += 1
+    if result < 0x80:
+        value[0] = <unsigned int>result
+        return pos
+    result &= 0x7F
+    while pos < n and shift < 35:
+        result |= <unsigned long long>(body[pos] & 0x7F) << shift
+        pos += 1
+        if body[pos - 1] < 0x80:
+            value[0] = <unsigned int>result
+            return pos if result <= UINT_MAX else -1
+        shift += 7
+    return -1
 
 
 # The offset of the first field behind the number of fields, -1 when there cannot be so many.

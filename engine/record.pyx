@@ -13,7 +13,6 @@ from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.limits cimport UINT_MAX
-from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
@@ -31,22 +30,6 @@ cdef tuple MALFORMED = (UnicodeDecodeError, msgspec.MsgspecError, RecursionError
 
 
 # --- the head ---------------------------------------------------------------------------------------------------------
-
-cdef inline Py_ssize_t get_varint(
-        const unsigned char* body, Py_ssize_t n, Py_ssize_t pos, unsigned int* value
-) noexcept nogil:
-    """The offset after the number, -1 when it is cut off or exceeds 32 bits."""
-    cdef uint64_t result = 0
-    cdef int shift = 0
-    while pos < n and shift < 35:
-        result |= <uint64_t>(body[pos] & 0x7F) << shift
-        pos += 1
-        if body[pos - 1] < 0x80:
-            value[0] = <unsigned int>result
-            return pos if result <= UINT_MAX else -1
-        shift += 7
-    return -1
-
 
 cdef inline Py_ssize_t put_varint(unsigned int value, unsigned char* out) noexcept nogil:
     cdef Py_ssize_t n = 0

@@ -1,9 +1,9 @@
 """A walk along an index that a filter has passed on."""
 
 from engine.cursor cimport Cursor
-from engine.filters cimport Program
 from engine.fragments cimport Writer
 from engine.layout cimport kn_op, kn_tree
+from engine.program cimport Program
 from engine.snapshot cimport StoreView, _Columns
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 

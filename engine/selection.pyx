@@ -13,10 +13,12 @@ from engine.btree cimport tree_get
 from engine.core cimport PRIMARY_KEY, op_is_sound
 from engine.cursor cimport cursor_key, cursor_next, cursor_previous, cursor_rank, cursor_value
 from engine.fields cimport make_room
-from engine.filters cimport DAMAGED, YES, Program
-from engine.keys cimport decode_key, key_length
+from engine.filters cimport DAMAGED, verdict_of
+from engine.keybytes cimport key_length
+from engine.keys cimport decode_key
 from engine.layout cimport kn_locator, kn_op
 from engine.log cimport Log, log_map, op_at
+from engine.program cimport YES, Program
 from engine.snapshot cimport StoreView, _Columns
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -148,7 +150,7 @@ cdef class Selection:
             return 1 if self.entries_suffice else self.fetch(found, entry)
         if self.entries_tell:
             self.program.columns.read_entry(self.attribute, entry, found.length, found.value_length)
-            verdict = self.program.judge()
+            verdict = verdict_of(self.program)
             if verdict == DAMAGED:
                 return MALFORMED_ENTRY
             if not verdict & YES:
@@ -160,7 +162,7 @@ cdef class Selection:
             return result
         if not self.program.columns.read(found.op):
             return MALFORMED_BODY
-        verdict = self.program.judge()
+        verdict = verdict_of(self.program)
         if verdict == DAMAGED:
             return MALFORMED_BODY
         found.open = verdict != YES
@@ -236,7 +238,7 @@ cdef class Selection:
             if value_length < 0:
                 self.explain(MALFORMED_ENTRY)
             self.program.columns.read_entry(self.attribute, entry, length, value_length)
-            passing += self.program.judge() & YES != 0
+            passing += verdict_of(self.program) & YES != 0
         return <double>passing / samples
 
     # ---- what only Python can tell ----

@@ -15,10 +15,9 @@ from engine.btree cimport (
     DAMAGED, OUTSIDE, OUT_OF_ORDER, REACHED_TWICE, WRONG_COUNT, WRONG_TOTAL, tree_check, tree_get, tree_rank,
 )
 from engine.cursor cimport Cursor, cursor_key, cursor_next, cursor_previous, cursor_rank, cursor_seek
-from engine.keys cimport (
-    MAX_PRIMARY_KEY, MAX_VALUE_KEY, Bounds, decode_key, element_key_from_json, json_array_next, key_from_double, key_from_json,
-    key_length, put_key,
-)
+from engine.fragments cimport json_array_next
+from engine.keybytes cimport MAX_PRIMARY_KEY, MAX_VALUE_KEY, element_key_from_json, key_from_double, key_from_json, key_length
+from engine.keys cimport Bounds, decode_key, put_key
 from engine.layout cimport kn_load32, kn_locator, kn_meta, kn_op, kn_tree
 from engine.record cimport Field, decode_columns, decode_into, record_count, record_fields
 from engine.store cimport Store

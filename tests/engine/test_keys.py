@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from engine import keys
 from engine.errors import InvalidKey
-from engine.keys import COMPOSITE, CUT, EVERYTHING, MAX_KEY, MAX_PRIMARY_KEY, MAX_VALUE_KEY, Bounds
+from engine.keybytes import MAX_KEY, MAX_PRIMARY_KEY, MAX_VALUE_KEY
+from engine.keys import COMPOSITE, CUT, EVERYTHING, Bounds
 
 ROOM = MAX_VALUE_KEY - 3  # bytes of a text, NULs counted twice, that a secondary key holds uncut
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import engine
-from engine import keys
+from engine.keybytes import MAX_PRIMARY_KEY
 from engine.table import MAX_ATTRIBUTES
 
 MIB = 1 << 20
@@ -77,7 +77,7 @@ def test_keys_that_cannot_be(table: engine.Table, key: Any) -> None:
 
 
 def test_the_longest_key(table: engine.Table) -> None:
-    longest = "x" * (keys.MAX_PRIMARY_KEY - 2)
+    longest = "x" * (MAX_PRIMARY_KEY - 2)
     assert table.insert([{"id": longest, "name": "y" * 10_000}]).written == [longest]
     with pytest.raises(engine.InvalidKey, match="Primary key size is too large"):
         table.insert([{"id": longest + "x"}])
