@@ -38,10 +38,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from engine.errors import Corrupt
+from engine.errors import Corrupt, raise_errno
 from engine.files import failure
 from engine.segments import Segment, split
-from engine.store import raise_errno
 
 LIVE_SHARE = 0.5            # a sealed segment with less than this share in use is worth compacting
 cdef double WORTH = 0.75    # of the size of a run is what its replacement must stay below

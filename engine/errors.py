@@ -6,6 +6,10 @@ status belongs to a class is the front end's business.
 
 from __future__ import annotations
 
+import errno
+import os
+from typing import NoReturn
+
 
 class KennelError(Exception):
     """Base of all errors of the engine; nothing else leaves its API."""
@@ -136,3 +140,20 @@ class Closed(KennelError):
 
 class RootError(KennelError):
     """The root directory cannot be used: missing, not a directory, not writable, or of another format."""
+
+
+def raise_errno(code: int, what: str) -> NoReturn:
+    """Turns a negative errno of the core into the error that the API promises."""
+    if code in (-errno.ENOSPC, -errno.EDQUOT):
+        raise DiskFull("There is no space left on the device")
+    if code == -errno.ETIMEDOUT:
+        raise Busy(f"{what} is busy, try again later")
+    if code == -errno.EROFS:
+        raise ReadOnlyTable(f"{what} is read-only since the disk failed to keep a write")
+    if code == -errno.EIO:
+        raise Corrupt(f"{what} could not be read or written: {os.strerror(-code)}")
+    if code == -errno.EUCLEAN:
+        raise Corrupt(f"{what}: the index is damaged")
+    if code == -errno.ENOMEM:
+        raise MemoryError
+    raise KennelError(f"{what}: {os.strerror(-code)}")

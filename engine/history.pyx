@@ -18,6 +18,7 @@ from engine.layout cimport (
     kn_tree,
 )
 from engine.log cimport is_compacted, log_map, op_at, segment_header
+from engine.nametree cimport numbered
 from engine.record cimport decode_record
 from engine.segments cimport list_segments
 from engine.store cimport Store
@@ -25,9 +26,9 @@ from engine.core cimport op_is_sound, op_length
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from engine.errors import Corrupt
+from engine.errors import Corrupt, raise_errno
 from engine.segments import split
-from engine.store import OPERATION_NAMES, raise_errno
+from engine.store import OPERATION_NAMES
 
 PLACES = 64                 # followers whose place in the log is remembered
 
@@ -262,7 +263,7 @@ cdef class History:
     cdef object _change(self, const kn_op* op, bint previous):
         cdef const uint8_t* body = <const uint8_t*>op + sizeof(kn_op) + op.key_length
         key = decode_key(<const uint8_t*>op + sizeof(kn_op), op.key_length)
-        record = decode_record(body, op.body_length, self.store.names) if op.kind == KN_PUT else None
+        record = decode_record(body, op.body_length, self.store.attributes.names) if op.kind == KN_PUT else None
         return Change(
             "put" if op.kind == KN_PUT else "delete", key, record, op.version, op.created, bool(op.flags & KN_SUPERSEDED),
             self._previous(op) if previous else None,
@@ -277,7 +278,7 @@ cdef class History:
         if not op_is_sound(before, self.store.core.log.size[op.previous_segno] - op.previous_offset):
             raise Corrupt(f"{self.store.label}: the record at byte {op.previous_offset} of segment "
                           f"{op.previous_segno:06}.log is damaged")
-        return decode_record(<const uint8_t*>before + sizeof(kn_op) + before.key_length, before.body_length, self.store.names)
+        return decode_record(<const uint8_t*>before + sizeof(kn_op) + before.key_length, before.body_length, self.store.attributes.names)
 
     cdef object _user(self, uint32_t number, const kn_meta* meta):
         if number == 0:
@@ -298,19 +299,8 @@ cdef class History:
         return self.origins[number]
 
     cdef list _numbered(self, char kind, const kn_meta* meta):
-        """(number, rest of the key) of every entry of this kind in the names tree."""
-        cdef Cursor cursor
-        cdef int length
-        cdef const uint8_t* key
-        cdef uint8_t prefix = kind
-        found = []
-        cursor_seek(&cursor, &self.store.core.pager, &meta.names, &prefix, 1)
-        while cursor.valid:
-            key = cursor_key(&cursor, &length)
-            if key[0] != prefix:
-                break
-            found.append((key[1] << 8 | key[2], <bytes>key[3:length]))
-            cursor_next(&cursor)
-        if cursor.error < 0:
-            self.store.fail(cursor.error)
+        cdef int error = 0
+        found = numbered(&self.store.core.pager, meta, kind, &error)
+        if error < 0:
+            self.store.fail(error)
         return found

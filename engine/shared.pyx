@@ -16,7 +16,7 @@ one did lies past `head` and is not reachable from it.
 
 Opening. Each process holds a shared flock on the file for as long as it has the table open. Whoever gets it exclusively is
 alone, and only he may throw the contents away. Opens and closes of one table are serialised by a flock on its directory
-(store.pyx). Whoever opens alone goes on with what is there only if the last process has closed the table: then every page
+(opening.pyx). Whoever opens alone goes on with what is there only if the last process has closed the table: then every page
 of the index has its checksum (checkpoint.pyx), and so has this file. What processes leave that died may be anything, and
 they may have written anywhere into what they had mapped; then the table is recovered, as it is after a reboot. Of what the
 dead left only this is heeded:

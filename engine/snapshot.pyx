@@ -77,7 +77,7 @@ cdef class StoreView:
         """Takes the state that is current now, once the former one is closed."""
         self.store.begin(&self.meta, False, &self.slot)
         self.closed = False
-        self.names, self.numbers = self.store.names, self.store.numbers
+        self.names, self.numbers = self.store.attributes.names, self.store.attributes.numbers
         if PyList_GET_SIZE(self.names) > <Py_ssize_t>self.meta.next_attribute:  # the store knows later ones
             self.names = self.names[: self.meta.next_attribute]
         return 0
