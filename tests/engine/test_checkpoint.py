@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
-from stores import Place, place, rows
+from stores import Place, rows
 
 from engine.errors import Corrupt
 from engine.store import Store
@@ -14,12 +13,6 @@ from engine.store import Store
 PAGE = 4096
 FIRST_FRAME = 4096
 VERSION = 16  # place of the version in the head of a frame
-
-
-@pytest.fixture
-def here() -> Iterator[Place]:
-    with place() as made:
-        yield made
 
 
 def spoil_the_first_frame(here: Place) -> None:

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
-import pytest
-from stores import Place, place, rows
+from stores import Place, rows
 
 from engine.store import Store
-
-
-@pytest.fixture
-def here() -> Iterator[Place]:
-    with place() as made:
-        yield made
 
 
 def churn(store: Store, choose: random.Random, turns: int, records: int = 20) -> None:

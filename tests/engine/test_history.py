@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-from stores import Place, place
+from stores import Place
 
 from engine.compaction import compact, finish
 from engine.history import Change, History, Transaction
 from engine.store import Store
 
 LARGE = "x" * 300_000  # more than fits into the first segment
-
-
-@pytest.fixture
-def here() -> Iterator[Place]:
-    with place() as made:
-        yield made
-
-
-@pytest.fixture
-def store(here: Place) -> Iterator[Store]:
-    store = here.open()
-    yield store
-    store.close()
 
 
 def told(transaction: Transaction) -> tuple[Any, ...]:

@@ -6,24 +6,17 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stores import Place, place, rows
+from stores import Place, rows
 
 import engine
 from engine.store import Store
 
 PAGE = 4096
 LEAF, BRANCH = 0, 1
-
-
-@pytest.fixture
-def here() -> Iterator[Place]:
-    with place() as made:
-        yield made
 
 
 def fill(store: Store) -> dict[Any, dict[str, Any]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from stores import Place, place, rows
+from stores import Place, rows
 
 from engine.compaction import compact, finish
 from engine.errors import Corrupt
@@ -14,12 +12,6 @@ from engine.store import Store
 
 HEADER = 4096
 LARGE = "x" * 300_000  # more than fits into the first segment
-
-
-@pytest.fixture
-def here() -> Iterator[Place]:
-    with place() as made:
-        yield made
 
 
 def log_end(store: Store) -> int:

@@ -11,7 +11,6 @@ import random
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
-from stores import MEMORY, Place, place, rows
+from stores import MEMORY, Place, rows
 
 from engine import keys
 from engine.compaction import compact, finish
@@ -247,19 +246,6 @@ TestStoreAndModel.settings = settings(
 
 
 # --- single properties -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def here() -> Iterator[Place]:
-    with place() as made:
-        yield made
-
-
-@pytest.fixture
-def store(here: Place) -> Iterator[Store]:
-    store = here.open()
-    yield store
-    store.close()
 
 
 def test_trees_of_several_levels_grow_and_shrink_in_any_order(store: Store) -> None:
