@@ -40,9 +40,22 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def make_bench() -> Iterator[Callable[[], Bench]]:
     root = Path(tempfile.mkdtemp(prefix="kennel-bench-", dir=MEMORY if MEMORY.is_dir() else None))
-    made = Bench(root)
-    yield made
-    made.kill_all()
+    made: list[Bench] = []
+
+    def make() -> Bench:
+        directory = root / str(len(made))
+        directory.mkdir()
+        made.append(Bench(directory))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.kill_all()
     shutil.rmtree(root)
+
+
+@pytest.fixture
+def bench(make_bench: Callable[[], Bench]) -> Bench:
+    return make_bench()

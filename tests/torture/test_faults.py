@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,6 @@ from failpoints import FAIL, KILL, STOP, WAIT
 from hands import Hand, wait_until
 from workbench import Bench
 
-LONG = os.environ.get("KENNEL_TORTURE") == "long"
 LARGE = "x" * 300_000  # more than is left in the first segment
 FULL = "y" * 200_000  # most of what the first segment holds
 
@@ -199,13 +198,8 @@ def test_a_stopped_holder_of_a_lock_holds_the_others_up_until_it_dies(bench: Ben
     agree(bench, other, {"1", "3"} | ({"2"} if step not in ("locked", "written") else set()))
 
 
-@pytest.mark.torture
-@pytest.mark.skipif(not LONG, reason="takes as long as a writer waits for a lock")
-@pytest.mark.parametrize("step", ["locked", "sync_locked"])
-@pytest.mark.parametrize("goes_on", [True, False])
-def test_who_waits_for_a_stopped_holder_is_told_that_it_is_busy(bench: Bench, step: str, goes_on: bool) -> None:
-    """Afterwards, whether the holder goes on or dies, both its write and that of the other are there whole or not at
-    all: who is told "Busy" by the sync does not know."""
+def stop_and_wait(bench: Bench, step: str) -> tuple[Hand, Hand]:
+    """One that is stopped over a write at this step, and another that waits for it with its own."""
     holder, other = bench.hand(), bench.hand()
     holder.write("insert", record(1))
     other.ask("rows")
@@ -213,16 +207,26 @@ def test_who_waits_for_a_stopped_holder_is_told_that_it_is_busy(bench: Bench, st
     before = bench.failpoints.hits(step)
     holder.send("write", "insert", [record(2)])
     wait_until(lambda: bench.failpoints.hits(step) > before)
-    assert other.write("insert", record(3)) == "Busy"
-    bench.failpoints.clear(step)
-    if goes_on:
-        holder.go_on()
-        assert holder.reply() == [[2], []]
-    else:
-        holder.kill()
-    assert other.write("insert", record(4)) == [[4], []]
-    in_doubt = set() if step == "locked" else {"3"}
-    agree(bench, other, {"1", "4"} | in_doubt | ({"2"} if goes_on or step == "sync_locked" else set()))
+    other.send("write", "insert", [record(3)])
+    return holder, other
+
+
+def test_who_waits_for_a_stopped_holder_is_told_that_it_is_busy(make_bench: Callable[[], Bench]) -> None:
+    """Afterwards, whether the holder goes on or dies, both its write and that of the other are there whole or not at
+    all: who is told "Busy" by the sync does not know. All cases wait at once: a writer waits long for a lock."""
+    cases = [(make_bench(), step, goes_on) for step in ("locked", "sync_locked") for goes_on in (True, False)]
+    hands = [stop_and_wait(bench, step) for bench, step, _ in cases]
+    for (bench, step, goes_on), (holder, other) in zip(cases, hands, strict=True):
+        assert other.reply() == "Busy", (step, goes_on)
+        bench.failpoints.clear(step)
+        if goes_on:
+            holder.go_on()
+            assert holder.reply() == [[2], []], step
+        else:
+            holder.kill()
+        assert other.write("insert", record(4)) == [[4], []], (step, goes_on)
+        in_doubt = set() if step == "locked" else {"3"}
+        agree(bench, other, {"1", "4"} | in_doubt | ({"2"} if goes_on or step == "sync_locked" else set()))
 
 
 def test_the_snapshots_of_killed_readers_come_back(bench: Bench) -> None:
