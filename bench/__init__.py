@@ -8,6 +8,8 @@
     python -m bench.disk                  bytes on disk beside SQLite and LMDB
     python -m bench.large                 a large table: loading, opening after a power cut, memory of a node
     python -m bench.http_load             a whole node under load over HTTP
+    python -m bench.csv_load              a large CSV file into a whole node, and what memory that takes
+    python -m bench.group_commit          a model of the group commit: what its costs allow
 
 What they measure goes to bench/results/ together with the machine and the commit. Nothing here fails for being slow.
 KENNEL_BENCH_RECORDS sets the size of the table (20000), KENNEL_BENCH_DIRECTORY where the data lies (a temporary

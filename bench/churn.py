@@ -13,17 +13,15 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import records, results
+from bench import records, results, scratch
 from bench.compare import allocated_bytes
 from bench.compare.kennel import Kennel
 
-LOAD_BATCH = 1000
 STEPS = 12
 PATIENCE = 60.0  # seconds until a table that nobody writes to is at rest
 
@@ -64,14 +62,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--batch", type=int, default=20, help="records of a transaction")
     given = parser.parse_args()
-    where = os.environ.get("KENNEL_BENCH_DIRECTORY")
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="kennel-bench-", dir=where) as made:
-        root = Path(made) / "root"
+    with scratch.directory() as made:
+        root = made / "root"
         kennel = Kennel(root)
         directory = kennel.table.directory
-        for first in range(0, records.COUNT, LOAD_BATCH):
-            kennel.insert(records.batch(first, min(LOAD_BATCH, records.COUNT - first)))
+        for batch in records.batches():
+            kennel.insert(batch)
         with node_process(root):
             live = size_at_rest(directory)
             for step in range(STEPS):

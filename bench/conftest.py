@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench import records, results
+from bench import records, results, scratch
 from bench.compare import Contender
 from bench.compare.kennel import Kennel
 from bench.compare.lmdb_store import Lmdb
@@ -19,23 +17,21 @@ from bench.compare.sqlite import Sqlite
 from bench.results import Figure
 
 CONTENDERS: tuple[type[Contender], ...] = (Kennel, Sqlite, Lmdb)
-LOAD_BATCH = 1000
 
 Measure = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
 def directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="kennel-bench-", dir=os.environ.get("KENNEL_BENCH_DIRECTORY")) as made:
-        yield Path(made)
+    with scratch.directory() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def loaded(directory: Path) -> Iterator[dict[str, Contender]]:
     """Every contender with the same records in it, before any work is measured."""
     contenders = {kind.name: kind(directory / kind.name) for kind in CONTENDERS}
-    for first in range(0, records.COUNT, LOAD_BATCH):
-        batch = records.batch(first, min(LOAD_BATCH, records.COUNT - first))
+    for batch in records.batches():
         for contender in contenders.values():
             contender.insert(batch)
     yield contenders

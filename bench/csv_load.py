@@ -16,7 +16,6 @@ import http.server
 import os
 import random
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import memory, records
+from bench import memory, records, scratch
 from bench.http_load import perform, running_node
 
 COLUMNS = ("id", *records.SCALARS, "note")
@@ -108,9 +107,7 @@ def main() -> None:
     parser.add_argument("--url", action="store_true", help="by csv_url_load")
     parser.add_argument("--sqlite", action="store_true", help="have sqlite3 import the same file as well")
     given = parser.parse_args()
-    where = os.environ.get("KENNEL_BENCH_DIRECTORY")
-    with tempfile.TemporaryDirectory(prefix="kennel-bench-", dir=where) as made:
-        directory = Path(made)
+    with scratch.directory() as directory:
         path = directory / "dogs.csv"
         rows = write_csv(path, int(given.megabytes * (1 << 20)), given.row)
         print(f"{rows} rows, {path.stat().st_size / 1e6:.0f} MB")

@@ -6,12 +6,10 @@ to rest, for SQLite with the log put into the database, and once more after VACU
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import records, results
+from bench import records, results, scratch
 from bench.compare import Contender, allocated_bytes
 from bench.compare.kennel import Kennel
 from bench.compare.lmdb_store import Lmdb
@@ -19,13 +17,12 @@ from bench.compare.sqlite import Sqlite
 from engine.locks import lock
 from engine.upkeep import LOCK_NAME
 
-BATCH = 1000
 ROUNDS = 6  # of upkeep; a table that nobody writes to is at rest after a few
 
 
 def load(contender: Contender) -> None:
-    for first in range(0, records.COUNT, BATCH):
-        contender.insert(records.batch(first, min(BATCH, records.COUNT - first)))
+    for batch in records.batches():
+        contender.insert(batch)
 
 
 def row(who: str, directory: Path, sqlite: float) -> dict[str, Any]:
@@ -34,25 +31,25 @@ def row(who: str, directory: Path, sqlite: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    where = os.environ.get("KENNEL_BENCH_DIRECTORY")
-    with tempfile.TemporaryDirectory(prefix="kennel-bench-", dir=where) as made:
-        sqlite, lmdb, kennel = (kind(Path(made) / kind.name) for kind in (Sqlite, Lmdb, Kennel))
-        for contender in (sqlite, lmdb, kennel):
+    with scratch.directory() as made:
+        sqlite, lmdb, kennel = Sqlite(made / Sqlite.name), Lmdb(made / Lmdb.name), Kennel(made / Kennel.name)
+        contenders: list[Contender] = [sqlite, lmdb, kennel]
+        for contender in contenders:
             load(contender)
         sqlite.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        base = allocated_bytes(Path(made) / sqlite.name) / records.COUNT
-        rows = [row("SQLite as loaded", Path(made) / sqlite.name, base)]
+        base = allocated_bytes(made / sqlite.name) / records.COUNT
+        rows = [row("SQLite as loaded", made / sqlite.name, base)]
         sqlite.connection.execute("VACUUM")
         sqlite.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        rows.append(row("SQLite after VACUUM", Path(made) / sqlite.name, base))
-        rows.append(row("LMDB as loaded", Path(made) / lmdb.name, base))
-        rows.append(row("KennelDB as loaded", Path(made) / kennel.name, base))
+        rows.append(row("SQLite after VACUUM", made / sqlite.name, base))
+        rows.append(row("LMDB as loaded", made / lmdb.name, base))
+        rows.append(row("KennelDB as loaded", made / kennel.name, base))
         with lock(kennel.node.root / LOCK_NAME) as held:
             for _ in range(ROUNDS if held else 0):
                 kennel.node.maintain()
-        rows.append(row("KennelDB after its upkeep", Path(made) / kennel.name, base))
+        rows.append(row("KennelDB after its upkeep", made / kennel.name, base))
         facts = where_the_bytes_are(kennel)
-        for contender in (sqlite, lmdb, kennel):
+        for contender in contenders:
             contender.close()
     page = results.write_table("disk", "Bytes on disk", rows, facts, records=records.COUNT)
     print(page.read_text())

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import records, results
+from bench import records, results, scratch
 from bench.compare import Contender, allocated_bytes
 from bench.compare.kennel import Kennel
 from bench.compare.lmdb_store import Lmdb
@@ -80,7 +78,7 @@ def measure(table: Table) -> Iterator[tuple[str, float]]:
             yield [next(templates) | {"id": next(table.keys)} for _ in range(count)]
 
     def update(key: int) -> None:
-        contender.update(key, "score", draw.randrange(records.HIGHEST_SCORE))
+        contender.update("score", {key: draw.randrange(records.HIGHEST_SCORE)})
 
     yield "get by key", median_microseconds(contender.get, keys)
     yield f"{RANGE} records by an index", median_microseconds(lambda low: contender.range("score", low, RANGE), lows)
@@ -133,9 +131,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--cap", type=float, default=1800.0, help="seconds of loading of each contender")
     given = parser.parse_args()
-    where = os.environ.get("KENNEL_BENCH_DIRECTORY")
-    with tempfile.TemporaryDirectory(prefix="kennel-bench-", dir=where) as made:
-        tables = [Table(kind, Path(made) / kind.name) for kind in CONTENDERS]
+    with scratch.directory() as made:
+        tables = [Table(kind, made / kind.name) for kind in CONTENDERS]
         rows = []
         for row in rows_of(tables, sorted(given.sizes), given.cap):
             print(row, flush=True)

@@ -22,7 +22,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,11 +30,10 @@ from typing import Any
 
 import psutil
 
-from bench import memory, records, results
+from bench import memory, records, results, scratch
 from bench.results import Figure
 
 CONNECTIONS = 32
-LOAD_BATCH = 1000
 STALLED = 10.0  # seconds without any answer, after which a load is given up
 ADMIN, PASSWORD = "HDB_ADMIN", "bench"
 AUTHORIZATION = "Basic " + base64.b64encode(f"{ADMIN}:{PASSWORD}".encode()).decode()
@@ -223,13 +221,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each load")
     parser.add_argument("--most", type=int, default=50_000, help="requests of each load")
     given = parser.parse_args()
-    where = os.environ.get("KENNEL_BENCH_DIRECTORY")
-    with tempfile.TemporaryDirectory(prefix="kennel-bench-", dir=where) as made, running_node(Path(made)) as port:
+    with scratch.directory() as made, running_node(made) as port:
         perform(port, "create_table", schema="bench", table="dog", hash_attribute="id")
-        for first in range(0, records.COUNT, LOAD_BATCH):
-            batch = records.batch(first, min(LOAD_BATCH, records.COUNT - first))
+        for batch in records.batches():
             perform(port, "insert", schema="bench", table="dog", records=batch)
-        figures, root = [], Path(made) / "root"
+        figures, root = [], made / "root"
         idle = sum(memory.of_node(root).values())
         with memory.Peak(root) as peak:
             for work, stream in requests().items():

@@ -20,12 +20,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import records, results
+from bench import records, results, scratch
 from bench.compare.kennel import Kennel
 
 TIMES = 1000
 WARM = 50
-LOAD_BATCH = 1000
 SHOWN = 4  # parts of the program that are named
 VALGRIND = ("valgrind", "--tool=callgrind", "--instr-atstart=no", "--cache-sim=yes", "--quiet")
 
@@ -50,8 +49,8 @@ def works(kennel: Kennel) -> dict[str, Callable[[], object]]:
         "count over half": lambda: kennel.count_from("score", records.HIGHEST_SCORE // 2),
         "insert": lambda: insert(1),
         "insert of 1,000": lambda: insert(1000),
-        "update": lambda: kennel.update(next(keys), "score", next(scores)),
-        "delete": lambda: kennel.delete(next(keys)),
+        "update": lambda: kennel.update("score", {next(keys): next(scores)}),
+        "delete": lambda: kennel.delete([next(keys)]),
     }
 
 
@@ -142,11 +141,11 @@ def main() -> None:
     if given.take_part:
         take_part(Path(given.take_part[0]), given.take_part[1], given.times)
         return
-    with tempfile.TemporaryDirectory(prefix="kennel-bench-") as made:
-        root = Path(made) / "root"
+    with scratch.directory() as made:
+        root = made / "root"
         kennel = Kennel(root)
-        for first in range(0, records.COUNT, LOAD_BATCH):
-            kennel.insert(records.batch(first, min(LOAD_BATCH, records.COUNT - first)))
+        for batch in records.batches():
+            kennel.insert(batch)
         names = list(works(kennel))
         kennel.close()
         rows = []

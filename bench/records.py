@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from typing import Any
 
 Record = dict[str, Any]
@@ -19,6 +20,7 @@ HIGHEST_SCORE = 1_000_000
 SYLLABLE = "zaq"  # in the names of one record in a hundred
 
 _SEED = 4
+_BATCH = 1000
 _SYLLABLES = ("ba", "do", "ki", "lu", "mo", "na", "pe", "ri", "so", "tu")
 _CITIES = ("Bergen", "Denver", "Lyon", "Osaka", "Porto", "Quito", "Turin", "Utrecht")
 
@@ -40,6 +42,12 @@ def record(key: int) -> Record:
         "email": f"{name}.{key}@kennel.example",
         "owner": {"name": f"{draw.choice(_SYLLABLES)} {draw.choice(_SYLLABLES)}", "city": draw.choice(_CITIES)},
     }
+
+
+def batches() -> Iterator[list[Record]]:
+    """All records of the table, some at a time."""
+    for first in range(0, COUNT, _BATCH):
+        yield batch(first, min(_BATCH, COUNT - first))
 
 
 def batch(first: int, count: int) -> list[Record]:

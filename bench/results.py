@@ -51,34 +51,26 @@ def circumstances() -> dict[str, Any]:
 
 def write(name: str, title: str, figures: Sequence[Figure], **parameters: Any) -> Path:
     """Keep the figures of a run; gives the page for people."""
-    found = circumstances()
-    content = {"title": title, "circumstances": found, "parameters": parameters, "figures": list(map(asdict, figures))}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    page = RESULTS / f"{name}.md"
-    page.write_text("\n".join([f"# {title}", "", *_preface(found, parameters), "", *_table(figures), ""]))
-    return page
+    return _keep(name, title, {"figures": list(map(asdict, figures))}, _table(figures), parameters)
 
 
 def write_table(
     name: str, title: str, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, str], **parameters: Any
 ) -> Path:
     """Keep a table whose columns are the members of its rows, and single facts below it; gives the page for people."""
-    found = circumstances()
-    content = {
-        "title": title,
-        "circumstances": found,
-        "parameters": parameters,
-        "rows": list(map(dict, rows)),
-        "facts": dict(facts),
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
     lines += ["| " + " | ".join(_cell(row.get(column, "")) for column in columns) + " |" for row in rows]
     if facts:
         lines += ["", "| | |", "| --- | ---: |", *(f"| {fact} | {value} |" for fact, value in facts.items())]
+    return _keep(name, title, {"rows": list(map(dict, rows)), "facts": dict(facts)}, lines, parameters)
+
+
+def _keep(name: str, title: str, measured: dict[str, Any], lines: Iterable[str], parameters: Mapping[str, Any]) -> Path:
+    found = circumstances()
+    content = {"title": title, "circumstances": found, "parameters": dict(parameters), **measured}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     page = RESULTS / f"{name}.md"
     page.write_text("\n".join([f"# {title}", "", *_preface(found, parameters), "", *lines, ""]))
     return page
@@ -88,7 +80,7 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
-def _preface(found: dict[str, Any], parameters: dict[str, Any]) -> Iterable[str]:
+def _preface(found: Mapping[str, Any], parameters: Mapping[str, Any]) -> Iterable[str]:
     yield f"{found['date']}, commit {found['commit']}, KennelDB {found['kennel']}, Python {found['python']},"
     yield f"SQLite {found['sqlite']}, LMDB {found['lmdb']}, Linux {found['kernel']},"
     yield f"{found['cores']} cores ({found['cpu']})."

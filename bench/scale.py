@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import multiprocessing
-import os
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.queues import SimpleQueue
@@ -24,7 +22,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from bench import records, results
+from bench import records, results, scratch
 from bench.compare import Contender
 from bench.compare.bare import BareDisk
 from bench.compare.kennel import Kennel
@@ -143,8 +141,8 @@ def bare_sync(directory: Path) -> str:
 def load(directory: Path) -> None:
     for kind in CONTENDERS:
         contender = kind(directory / kind.name)
-        for first in range(0, records.COUNT, 1000):
-            contender.insert(records.batch(first, min(1000, records.COUNT - first)))
+        for batch in records.batches():
+            contender.insert(batch)
         contender.close()
 
 
@@ -192,9 +190,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each round and contender")
     given = parser.parse_args()
-    where = os.environ.get("KENNEL_BENCH_DIRECTORY")
-    with tempfile.TemporaryDirectory(prefix="kennel-bench-", dir=where) as made:
-        directory = Path(made)
+    with scratch.directory() as directory:
         load(directory)
         sync = bare_sync(directory / BareDisk.name)
         figures = [
