@@ -1,4 +1,4 @@
-"""Fixtures for tests over real processes."""
+"""Fixtures for tests over real processes; the time that tests by hypothesis may take."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ import pytest
 from nodes import RealNode
 
 MakeNode = Callable[..., RealNode]
+SHRINKING = 300.0  # seconds that hypothesis takes at most to make a failing example small
+
+
+@pytest.hookimpl(trylast=True)  # hypothesis marks its tests first
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A time-out while a failing example is made small would be told in its place."""
+    limit = config.getoption("timeout")
+    seconds = float(config.getini("timeout") if limit is None else limit)
+    for item in items:
+        if seconds and item.get_closest_marker("hypothesis"):
+            item.add_marker(pytest.mark.timeout(seconds + SHRINKING))
 
 
 @pytest.fixture

@@ -16,24 +16,30 @@ from engine import expiration, keys
 
 
 class Neighbour:
-    """Started once, for many nodes."""
+    """Started once, for many nodes; and again if it dies, or does not answer before a time-out."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._process = _start()
 
     def _ask(self, *request: Any) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps([expiration.clock(), *request]) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        try:
+            self._process.stdin.write(json.dumps([expiration.clock(), *request]) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+        except BaseException:  # an answer that comes later would be taken for that of the next request
+            self._process.kill()
+            self._process.wait()
+            raise
 
     def open(self, root: Path) -> None:
+        if self._process.poll() is not None:
+            self._process = _start()
         self._ask("open", str(root))
 
     def close(self) -> None:
-        self._ask("close")
+        if self._process.poll() is None:
+            self._ask("close")
 
     def write(self, table: str, kind: str, records: list[Any]) -> tuple[list[Any], list[Any], int]:
         """(written keys, skipped keys, version)."""
@@ -47,6 +53,10 @@ class Neighbour:
 
     def end(self) -> None:
         self._process.communicate()
+
+
+def _start() -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 # --- the process -----------------------------------------------------------------------------------------------------
