@@ -38,7 +38,7 @@ from engine.conditions import (
 )
 from engine.errors import InvalidSearch, NoSuchAttribute, UnknownAttribute
 from engine.keys import Bounds
-from engine.view import View
+from engine.view import MOST_RECORDS, View
 
 # How many index entries can be walked in the time that it takes to find and read one record.
 ENTRIES_PER_RECORD = 8
@@ -152,6 +152,7 @@ def _run(
     columns: Columns,
     reverse: bool = False,
 ) -> Iterator[Record]:
+    offset, limit = min(offset, MOST_RECORDS), None if limit is None else min(limit, MOST_RECORDS)
     if not sort and _is_plain(node, view):
         return _scan(view, Walk(node.attribute, node.ranges, reverse), offset, limit, columns)
     stop = None if limit is None else offset + limit

@@ -22,6 +22,8 @@ from engine.predicates import Filter
 from engine.selection import Selection
 from engine.store import StoreView
 
+MOST_RECORDS = 1 << 60  # more than any table has; two of them still fit 64 bits
+
 
 class View:
     """Reads of one table at one point; a context manager that lets go of the snapshot at its end."""

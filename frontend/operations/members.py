@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 MAX_NAME = 250
+MOST = 1 << 60  # of anything that is counted; two of them still fit 64 bits
 
 #: Any printable ASCII except the slash and the backtick.
 _NAME = re.compile(r"[\x20-\x2e\x30-\x5f\x61-\x7e]*")
@@ -140,7 +141,7 @@ def number(value: Any, label: str) -> float:
 
 
 def integer(least: int) -> Check:
-    """Integers from `least` on, also as text."""
+    """Integers from `least` on, also as text; those beyond all that can be counted are taken for the largest."""
 
     @described({"type": "integer", "minimum": least})
     def check(value: Any, label: str) -> int:
@@ -149,7 +150,7 @@ def integer(least: int) -> Check:
             raise Invalid(f"'{label}' must be an integer")
         if given < least:
             raise Invalid(f"'{label}' must be greater than or equal to {least}")
-        return int(given)
+        return min(int(given), MOST)
 
     return check
 

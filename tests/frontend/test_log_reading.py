@@ -73,6 +73,7 @@ def test_the_transaction_log(audited: Api) -> None:
     assert [entry["operation"] for entry in everything] == ["insert", "update", "upsert", "delete"]
     assert everything[0]["user"] == everything[0]["user_name"] == ADMIN
     assert audited.ok("read_transaction_log", **GOAT, limit=1) == everything[:1]
+    assert audited.ok("read_transaction_log", **GOAT, limit=2**64) == everything
     assert audited.ok("read_transaction_log", **GOAT, **{"from": everything[2]["timestamp"]}) == everything[2:]
     assert audited.ok("read_transaction_log", **GOAT, to=1) == []
 

@@ -41,6 +41,7 @@ def test_lines_are_chosen_by_level_time_and_place(logged: Api) -> None:
     assert messages(logged, order="desc", limit=2) == ["m4", "m3"]
     assert messages(logged, order="desc", start=1, limit="2") == ["m3", "m2"]
     assert messages(logged, start=3, limit=1) == ["m3"]
+    assert messages(logged, start=3, limit=2**64) == messages(logged, order="desc", limit=2**64)[1::-1] == ["m3", "m4"]
     assert messages(logged, **{"from": "2026-11-24T16:26:02Z", "to": "2026-11-24T17:26:03+01:00"}) == ["m2", "m3"]
     assert messages(logged, **{"from": 1795537563000}) == ["m3", "m4"]
     assert messages(logged, until="2001-01-02") == []
