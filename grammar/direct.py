@@ -13,6 +13,7 @@ from typing import Any
 
 from engine import keys
 from engine.keys import Bounds
+from engine.view import MOST_RECORDS
 from grammar import syntax
 from grammar.bound import BoundStatement, Field, Selection, Slot, TableSource, index_order
 from grammar.budget import Budget
@@ -106,7 +107,9 @@ class Run:
     def rows(self, view: Any, literals: Literals, parameters: Parameters, budget: Budget) -> Rows | None:
         limit = MOST_ROWS if self.limit is None else self.limit(literals, parameters)
         offset = 0 if self.offset is None else self.offset(literals, parameters)
-        if type(limit) is not int or type(offset) is not int or not 0 <= limit <= MOST_ROWS or offset < 0:
+        if type(limit) is not int or type(offset) is not int:
+            return None
+        if not 0 <= limit <= MOST_ROWS or not 0 <= offset <= MOST_RECORDS:
             return None
         if not view.is_indexed(self.attribute):
             return None

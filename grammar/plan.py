@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from engine.view import MOST_RECORDS
 from grammar import syntax
 from grammar.access import Access, Wish, access
 from grammar.bound import (
@@ -72,7 +73,7 @@ def _whole_number(node: Expression, frame: Frame, clause: str) -> int:
     found = constant_value(node, frame)
     if found is None or type(found.value) is not int or found.value < 0:
         raise SqlError(f"{clause} must be a whole number")
-    return found.value
+    return min(found.value, MOST_RECORDS)
 
 
 @dataclass(frozen=True, slots=True)
