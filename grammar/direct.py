@@ -7,7 +7,7 @@ The rows and their order are those of the plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from engine.view import MOST_RECORDS
 from grammar import syntax
 from grammar.bound import BoundStatement, Field, Selection, Slot, TableSource, index_order
 from grammar.budget import Budget
+from grammar.operators.scan import read_range
 from grammar.predicates import BOOLEAN_WORDS, FLIPPED
 from grammar.ranges import BOUNDS
 from grammar.syntax import Expression
@@ -116,20 +117,9 @@ class Run:
         bounds = self._everything(view) if self.range is None else self.range.bounds(literals, parameters)
         if bounds is None or (self.limit is None and view.count_in(self.attribute, bounds) - offset > limit):
             return None
-        names = self.keys
-        return budget.collected(dict(zip(names, row, strict=True)) for row in self._read(view, bounds, offset, limit))
-
-    def _read(self, view: Any, bounds: Bounds, offset: int, limit: int) -> Iterator[tuple[Value, ...]]:
-        """The rows; from the index alone where that has them."""
-        attribute, columns, reverse = self.attribute, self.columns, self.reverse
-        if columns == (self.source.primary_key,):
-            return zip(view.keys(attribute, bounds, reverse=reverse, offset=offset, limit=limit), strict=False)
-        if columns == (attribute,) and not offset and self.limit is None:
-            return ((value,) for value, _ in view.entries(attribute, bounds, reverse=reverse))
-        rows: Iterator[tuple[Value, ...]] = view.tuples(
-            attribute, bounds, columns, reverse=reverse, offset=offset, limit=limit
-        )
-        return rows
+        names, most = self.keys, None if self.limit is None else limit
+        rows = read_range(view, self.attribute, bounds, self.columns, self.reverse, offset, most)
+        return budget.collected(dict(zip(names, row, strict=True)) for row in rows)
 
     def _everything(self, view: Any) -> Bounds | None:
         """Where the index has all records in exact order; None where it lacks some, or has texts that may be cut."""

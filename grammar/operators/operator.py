@@ -37,3 +37,18 @@ class Operator(Protocol):
     def step(self) -> Step: ...
 
     def rows(self) -> Iterator[Row]: ...
+
+
+class Passing:
+    """What operators share that give rows of their one input as they are: all of them or some, in any order."""
+
+    __slots__ = ()
+    input: Operator
+
+    @property
+    def layout(self) -> Layout:
+        return self.input.layout
+
+    @property
+    def inputs(self) -> tuple[Operator, ...]:
+        return (self.input,)

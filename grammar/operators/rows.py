@@ -12,7 +12,7 @@ from typing import Any
 from grammar.budget import Budget
 from grammar.expressions import Evaluate
 from grammar.frame import Layout, Row
-from grammar.operators.operator import Operator, Step
+from grammar.operators.operator import Operator, Passing, Step
 from grammar.syntax import Expression
 from grammar.values import identity
 from grammar.wording import all_of
@@ -64,21 +64,13 @@ class Renamed:
 
 
 @dataclass(slots=True)
-class Filter:
+class Filter(Passing):
     """Rows for which every test is true; the tests are the compiled conditions, as far as the input does not judge."""
 
     input: Operator
     tests: tuple[Evaluate, ...]
     conditions: tuple[Expression, ...]
     estimate: int
-
-    @property
-    def layout(self) -> Layout:
-        return self.input.layout
-
-    @property
-    def inputs(self) -> tuple[Operator, ...]:
-        return (self.input,)
 
     @property
     def step(self) -> Step:
@@ -120,19 +112,11 @@ class Project:
 
 
 @dataclass(slots=True)
-class Distinct:
+class Distinct(Passing):
     """Each row once, the first of its kind."""
 
     input: Operator
     budget: Budget
-
-    @property
-    def layout(self) -> Layout:
-        return self.input.layout
-
-    @property
-    def inputs(self) -> tuple[Operator, ...]:
-        return (self.input,)
 
     @property
     def estimate(self) -> int:
@@ -164,7 +148,7 @@ def row_identity(row: Row) -> tuple[Any, ...]:
 
 
 @dataclass(slots=True)
-class Limit:
+class Limit(Passing):
     """The rows from `offset` on, at most `count`; with `percent` so many hundredths of all, rounded up."""
 
     input: Operator
@@ -172,14 +156,6 @@ class Limit:
     count: int | None
     percent: bool
     budget: Budget
-
-    @property
-    def layout(self) -> Layout:
-        return self.input.layout
-
-    @property
-    def inputs(self) -> tuple[Operator, ...]:
-        return (self.input,)
 
     @property
     def estimate(self) -> int:

@@ -59,7 +59,7 @@ class Scan:
         return Step(operation, f"{self.source.schema}.{self.source.table}", self.attribute, all_of(self.conditions))
 
     def rows(self) -> Iterator[Row]:
-        if self.sorted and self.attribute != self.source.primary_key and self._holds(keys.STRINGS):
+        if self.sorted and self.attribute != self.source.primary_key and self._holds_texts():
             return self.budget.metered(self._in_exact_order())
         if self.where is None and (self.offset or self.limit is not None or len(self.columns) < 2):
             return self.budget.metered(self._read(self.columns, self.offset, self.limit))
@@ -79,29 +79,12 @@ class Scan:
         if self.where is not None:
             return self._selected(columns)
         ranges = self.ranges[::-1] if self.reverse else self.ranges
-        return chain.from_iterable(self._read_range(each, columns, offset, limit) for each in ranges)
+        return chain.from_iterable(
+            read_range(self.view, self.attribute, each, columns, self.reverse, offset, limit) for each in ranges
+        )
 
-    def _read_range(
-        self, bounds: keys.Bounds, columns: tuple[str, ...], offset: int, limit: int | None
-    ) -> Iterator[Row]:
-        view, attribute, reverse = self.view, self.attribute, self.reverse
-        if not columns:
-            total = max(view.count_in(attribute, bounds) - offset, 0)
-            return repeat((), total if limit is None else min(total, limit))
-        if columns == (self.source.primary_key,):
-            return zip(view.keys(attribute, bounds, reverse=reverse, offset=offset, limit=limit), strict=False)
-        if columns == (attribute,) and not offset and limit is None and not self._holds(keys.COMPOSITES):
-            return self._entries(bounds)
-        return view.tuples(attribute, bounds, columns, reverse=reverse, offset=offset, limit=limit)
-
-    def _holds(self, kind: keys.Bounds) -> bool:
-        """Whether there are values of a kind: texts, which may be cut, or arrays and objects, which are not there."""
-        inside = [each & kind for each in self.ranges]
-        return any(not each.empty and self.view.count_in(self.attribute, each) > 0 for each in inside)
-
-    def _entries(self, bounds: keys.Bounds) -> Iterator[Row]:
-        for value, key in self.view.entries(self.attribute, bounds, reverse=self.reverse):
-            yield (self.view.get(key, (self.attribute,))[self.attribute] if value is keys.CUT else value,)
+    def _holds_texts(self) -> bool:
+        return any(_holds(self.view, self.attribute, each, keys.STRINGS) for each in self.ranges)
 
     def _in_exact_order(self) -> Iterator[Row]:
         columns = self.columns if self.attribute in self.columns else (*self.columns, self.attribute)
@@ -113,6 +96,40 @@ class Scan:
             rows = _put_in_order(self._read(columns, 0, None), value_of, self.reverse)
             return map(cut, islice(rows, self.offset, end))
         return map(cut, _put_in_order(iter(window), value_of, self.reverse))
+
+
+def read_range(
+    view: Any,
+    attribute: str,
+    bounds: keys.Bounds,
+    columns: tuple[str, ...],
+    reverse: bool,
+    offset: int,
+    limit: int | None,
+) -> Iterator[Row]:
+    """The columns of the records in a range of an index, in its order; no record is read where the index has them."""
+    if not columns:
+        total = max(view.count_in(attribute, bounds) - offset, 0)
+        return repeat((), total if limit is None else min(total, limit))
+    if columns == (view.primary_key,):
+        return zip(view.keys(attribute, bounds, reverse=reverse, offset=offset, limit=limit), strict=False)
+    whole = not offset and limit is None
+    if whole and columns == (attribute,) and not _holds(view, attribute, bounds, keys.COMPOSITES):
+        return _values(view, attribute, bounds, reverse)
+    rows: Iterator[Row] = view.tuples(attribute, bounds, columns, reverse=reverse, offset=offset, limit=limit)
+    return rows
+
+
+def _values(view: Any, attribute: str, bounds: keys.Bounds, reverse: bool) -> Iterator[Row]:
+    """The values of entries; those that are cut from their records."""
+    for value, key in view.entries(attribute, bounds, reverse=reverse):
+        yield (view.get(key, (attribute,))[attribute] if value is keys.CUT else value,)
+
+
+def _holds(view: Any, attribute: str, bounds: keys.Bounds, kind: keys.Bounds) -> bool:
+    """Whether there are values of a kind: texts, which may be cut, or arrays and objects, which are not there."""
+    inside = bounds & kind
+    return not inside.empty and view.count_in(attribute, inside) > 0
 
 
 def _is_cut(value: Any) -> bool:

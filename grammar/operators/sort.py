@@ -12,8 +12,8 @@ from typing import Any
 
 from grammar.bound import Ordering
 from grammar.budget import Budget
-from grammar.frame import Layout, Row
-from grammar.operators.operator import Operator, Step
+from grammar.frame import Row
+from grammar.operators.operator import Operator, Passing, Step
 from grammar.spill import Place, Spill
 from grammar.syntax import Expression
 from grammar.values import NUMBER_TYPES, Value, order_key
@@ -24,7 +24,7 @@ FEW = 10_000  # with a limit up to here, only so many rows are kept
 
 
 @dataclass(slots=True)
-class Sort:
+class Sort(Passing):
     """All rows in order, or only the first `limit` of them; rows that compare equal keep their order.
 
     `columns` are the expressions behind the rows.
@@ -35,14 +35,6 @@ class Sort:
     limit: int | None
     columns: tuple[Expression, ...]
     budget: Budget
-
-    @property
-    def layout(self) -> Layout:
-        return self.input.layout
-
-    @property
-    def inputs(self) -> tuple[Operator, ...]:
-        return (self.input,)
 
     @property
     def estimate(self) -> int:
