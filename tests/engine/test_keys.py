@@ -7,12 +7,12 @@ from itertools import pairwise
 from operator import itemgetter
 
 import pytest
+from engine.keybytes import MAX_KEY, MAX_PRIMARY_KEY, MAX_VALUE_KEY
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from engine import keys
 from engine.errors import InvalidKey
-from engine.keybytes import MAX_KEY, MAX_PRIMARY_KEY, MAX_VALUE_KEY
 from engine.keys import COMPOSITE, CUT, EVERYTHING, Bounds
 
 ROOM = MAX_VALUE_KEY - 3  # bytes of a text, NULs counted twice, that a secondary key holds uncut

@@ -6,9 +6,9 @@ import threading
 from typing import Any
 
 import pytest
+from engine.keybytes import MAX_PRIMARY_KEY
 
 import engine
-from engine.keybytes import MAX_PRIMARY_KEY
 from engine.table import MAX_ATTRIBUTES
 
 MIB = 1 << 20
