@@ -118,6 +118,9 @@ class Run:
         if bounds is None or (self.limit is None and view.count_in(self.attribute, bounds) - offset > limit):
             return None
         names, most = self.keys, None if self.limit is None else limit
+        if self.columns == (self.attribute,) and not offset and most is None and self.attribute != view.primary_key:
+            values = view.entries(self.attribute, bounds, reverse=self.reverse)  # in full: see `Range.bounds`
+            return budget.collected(dict.fromkeys(names, value) for value, _ in values)
         rows = read_range(view, self.attribute, bounds, self.columns, self.reverse, offset, most)
         return budget.collected(dict(zip(names, row, strict=True)) for row in rows)
 

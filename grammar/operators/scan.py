@@ -60,15 +60,8 @@ class Scan:
 
     def rows(self) -> Iterator[Row]:
         if self.sorted and self.attribute != self.source.primary_key and self._holds_texts():
-            return self.budget.metered(self._in_exact_order())
-        if self.where is None and (self.offset or self.limit is not None or len(self.columns) < 2):
-            return self.budget.metered(self._read(self.columns, self.offset, self.limit))
-        return self._selected(self.columns)
-
-    def _selected(self, columns: tuple[str, ...]) -> Iterator[Row]:
-        """The rows that pass the filter, with a look at the clock between the steps of the walk."""
-        steps = self.view.select(self.attribute, self.ranges, columns, self.where, reverse=self.reverse)
-        return chain.from_iterable(self.budget.ticking(steps))
+            return self._in_exact_order()
+        return self._read(self.columns, self.offset, self.limit)
 
     def selection(self, wanted: tuple[str, ...]) -> Selection:
         """The records of the scan, for the engine to compute something of these attributes."""
@@ -76,15 +69,23 @@ class Scan:
         return selection
 
     def _read(self, columns: tuple[str, ...], offset: int, limit: int | None) -> Iterator[Row]:
-        if self.where is not None:
-            return self._selected(columns)
+        """The rows, with a look at the clock now and then.
+
+        The engine's walk is the quickest way to all of them, but knows no offset and no limit; keys and mere numbers
+        of rows are had for less.
+        """
+        bare = columns in ((), (self.source.primary_key,))
+        if self.where is not None or not (bare or offset or limit is not None):
+            steps = self.view.select(self.attribute, self.ranges, columns, self.where, reverse=self.reverse)
+            return chain.from_iterable(self.budget.ticking(steps))
         ranges = self.ranges[::-1] if self.reverse else self.ranges
-        return chain.from_iterable(
-            read_range(self.view, self.attribute, each, columns, self.reverse, offset, limit) for each in ranges
-        )
+        parts = (read_range(self.view, self.attribute, each, columns, self.reverse, offset, limit) for each in ranges)
+        return self.budget.metered(chain.from_iterable(parts))
 
     def _holds_texts(self) -> bool:
-        return any(_holds(self.view, self.attribute, each, keys.STRINGS) for each in self.ranges)
+        """Whether there are texts, which may be cut."""
+        texts = [each & keys.STRINGS for each in self.ranges]
+        return any(not each.empty and self.view.count_in(self.attribute, each) > 0 for each in texts)
 
     def _in_exact_order(self) -> Iterator[Row]:
         columns = self.columns if self.attribute in self.columns else (*self.columns, self.attribute)
@@ -107,29 +108,14 @@ def read_range(
     offset: int,
     limit: int | None,
 ) -> Iterator[Row]:
-    """The columns of the records in a range of an index, in its order; no record is read where the index has them."""
+    """The records in a range of an index, in its order; none is read for its key, or for how many there are."""
     if not columns:
         total = max(view.count_in(attribute, bounds) - offset, 0)
         return repeat((), total if limit is None else min(total, limit))
     if columns == (view.primary_key,):
         return zip(view.keys(attribute, bounds, reverse=reverse, offset=offset, limit=limit), strict=False)
-    whole = not offset and limit is None
-    if whole and columns == (attribute,) and not _holds(view, attribute, bounds, keys.COMPOSITES):
-        return _values(view, attribute, bounds, reverse)
     rows: Iterator[Row] = view.tuples(attribute, bounds, columns, reverse=reverse, offset=offset, limit=limit)
     return rows
-
-
-def _values(view: Any, attribute: str, bounds: keys.Bounds, reverse: bool) -> Iterator[Row]:
-    """The values of entries; those that are cut from their records."""
-    for value, key in view.entries(attribute, bounds, reverse=reverse):
-        yield (view.get(key, (attribute,))[attribute] if value is keys.CUT else value,)
-
-
-def _holds(view: Any, attribute: str, bounds: keys.Bounds, kind: keys.Bounds) -> bool:
-    """Whether there are values of a kind: texts, which may be cut, or arrays and objects, which are not there."""
-    inside = bounds & kind
-    return not inside.empty and view.count_in(attribute, inside) > 0
 
 
 def _is_cut(value: Any) -> bool:
