@@ -6,11 +6,16 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from nodes import RealNode
 
 MakeNode = Callable[..., RealNode]
 SHRINKING = 300.0  # seconds that hypothesis takes at most to make a failing example small
+
+# How fast a machine draws and runs an example is no property of what is tested.
+hypothesis.settings.register_profile("kennel", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("kennel")
 
 
 @pytest.hookimpl(trylast=True)  # hypothesis marks its tests first
