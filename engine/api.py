@@ -216,6 +216,10 @@ class Node:
                 self.maintenance.give_up(definition, error)
         return busy
 
+    def is_upkeep_due(self) -> bool:
+        """Whether so much was written since the last round of upkeep that one had better come now."""
+        return self.maintenance.is_due(list(self._stores.items()))
+
     # --- inside
 
     def _table_of(self, definition: TableDefinition) -> Table:

@@ -2,7 +2,7 @@
 
 A checkpoint is a published state whose pages have been synced, written with a checksum into page 0 or 1 of index.kbt, in
 turn, so that one is whole while the other is written. Its pages are copy on write like all others, and the page-reuse rule
-of btree.pyx keeps them until the next checkpoint; so it does not matter what the kernel writes back of later transactions.
+of reuse.pyx keeps them until the next checkpoint; so it does not matter what the kernel writes back of later transactions.
 Whoever makes one holds a reader slot on the state until it is announced as pending, and nobody else makes one at the same
 time.
 

@@ -373,6 +373,8 @@ cdef int _walk(Store store, uint32_t segno, uint64_t last_seq, const uint8_t* ol
         while result == 0 and offset < end:
             with nogil:
                 result = _adopt_batch(&store.core, segno, &offset, end, old, forget)
+            if result == 0:
+                store.sync()            # pages that a batch frees can be used by the next one only once that is visible
     if result < 0:
         raise_errno(result, f"{store.label}: compaction into segment {segno:06}.log")
     return 0

@@ -1,11 +1,13 @@
-"""The free pages of the index: which of them may be used again, and giving their blocks back.
+"""The free pages of the index: where they are kept until they are used again, and giving their blocks back.
 
-A page made by transaction B and freed by F may be used again when no reader can reach it (F <= the oldest reader and F <=
-visible) and no checkpoint that recovery may start from holds it (for each: B > C or F <= C). So there are three kinds:
+When a page may be used again is told in reuse.pyx. For checkpoints there are three kinds:
 
   young    made after the last checkpoint: soon free again and still in the cache. A ring in shared memory.
   ready    the last checkpoint does not hold them; only readers may. Chains of pages.
   waiting  the last checkpoint holds them: until the next one. A ring in shared memory, `old`, and a chain behind it.
+
+A page that turns out to be read still is put back, behind the others. Readers are many and most of them brief, so that a
+transaction looks at some pages more than it takes, and no list of pages is kept for each of them.
 
 What a ring has no room for goes to the chains. Ring positions and the tops of the chains are part of the published state,
 and published pages of a chain are not written to: a writer that dies has taken nothing out.
@@ -28,6 +30,7 @@ from engine.pager cimport (
     PageList, Pager, Txn, free_page, new_page, page_at, pager_map, pager_shorten, read_page, return_spares, txn_begin, txn_end,
 )
 from engine.posix cimport ENOMEM, EUCLEAN
+from engine.reuse cimport checkpoints_allow, is_read, note_readers
 from engine.shared cimport lock, oldest_reader, publish, read_published, unlock
 from engine.vfs cimport punch
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -36,6 +39,7 @@ from libc.string cimport memcpy, memset
 
 cdef enum:
     HOLES = 1024                # at most so many are made under one hold of the writer mutex
+    PASSED_OVER = 256           # at most so many pages that are read still does a transaction put back
 
 
 # ---- lists in memory ----
@@ -144,13 +148,6 @@ cdef int keep_overflow(Txn* txn) noexcept nogil:
 
 # ---- taking ----
 
-cdef inline bint _checkpoints_allow(kn_shared* shared, const kn_free_page* page) noexcept nogil:
-    """The pending one is asked for first: it becomes the durable one before it is no longer pending."""
-    cdef uint64_t pending = kn_load64(&shared.pending_checkpoint)
-    cdef uint64_t durable = kn_load64(&shared.checkpoint)
-    return (page.born > durable or page.freed <= durable) and (page.born > pending or page.freed <= pending)
-
-
 cdef inline kn_chain* _chain_page(Pager* pager, const kn_meta* meta, uint32_t pgno) noexcept nogil:
     """A page of a chain, or NULL if it is damaged."""
     if pgno < KN_FIRST_PAGE or pgno >= meta.next_pgno:
@@ -184,16 +181,46 @@ cdef bint _next_chained(Txn* txn, kn_free_page* page) noexcept nogil:
     return False
 
 
+cdef bint _pass_over(Txn* txn, const kn_free_page* page) noexcept nogil:
+    """Puts a page that was taken out back when it is still read."""
+    if not is_read(txn, page):
+        return False
+    txn.passed_over += 1
+    put_free(txn, page)
+    return True
+
+
+cdef inline bint _must_stop(Txn* txn, const kn_free_page* page) noexcept nogil:
+    """Whether what comes next has to stay where it is."""
+    return page.freed > txn.visible or (txn.passed_over >= PASSED_OVER and is_read(txn, page))
+
+
 cdef bint _take_chained(Txn* txn, kn_free_page* page) noexcept nogil:
     """Whether a page of the ready chains may be used already, taken out."""
-    while _next_chained(txn, page):
-        if page.freed > txn.safe:
-            return False
-        if not _checkpoints_allow(txn.pager.shared, page) and page.freed <= kn_load64(&txn.pager.shared.pending_checkpoint):
+    cdef kn_shared* shared = txn.pager.shared
+    while _next_chained(txn, page) and not _must_stop(txn, page):
+        if not checkpoints_allow(shared, page) and page.freed <= kn_load64(&shared.pending_checkpoint):
             return False                # before that is on disk
         txn.meta.taken += 1
         txn.meta.chained -= 1
-        if _checkpoints_allow(txn.pager.shared, page):
+        if _pass_over(txn, page):
+            continue
+        if checkpoints_allow(shared, page):
+            return True
+        _wait_for_checkpoint(txn, page)
+    return False
+
+
+cdef bint _take_young(Txn* txn, kn_free_page* page) noexcept nogil:
+    """Whether a page of the young ring may be used already, taken out."""
+    while txn.meta.young_head < txn.meta.young_tail:
+        memcpy(page, &txn.pager.shared.young[txn.meta.young_head % KN_RING], sizeof(kn_free_page))
+        if _must_stop(txn, page):
+            return False
+        txn.meta.young_head += 1
+        if _pass_over(txn, page):
+            continue
+        if checkpoints_allow(txn.pager.shared, page):
             return True
         _wait_for_checkpoint(txn, page)
     return False
@@ -201,27 +228,16 @@ cdef bint _take_chained(Txn* txn, kn_free_page* page) noexcept nogil:
 
 cdef uint32_t take_free(Txn* txn, bint* hole) noexcept nogil:
     """A page that may be used again, and whether blocks have to be allocated for it; 0 when there is none."""
-    cdef kn_shared* shared = txn.pager.shared
-    cdef kn_free_page* page
-    cdef kn_free_page chained
+    cdef kn_free_page page
     if txn.meta.young_head == txn.meta.young_tail and txn.meta.ready == 0 and txn.meta.after == 0:
         return 0
-    if not txn.safe_known:
-        txn.safe = oldest_reader(shared)
-        txn.safe_known = True
-    while txn.meta.young_head < txn.meta.young_tail:
-        page = &shared.young[txn.meta.young_head % KN_RING]
-        if page.freed > txn.safe:
-            break
-        txn.meta.young_head += 1
-        if _checkpoints_allow(shared, page):
-            hole[0] = page.hole
-            return page.pgno
-        _wait_for_checkpoint(txn, page)
-    if not _take_chained(txn, &chained):
+    if not txn.readers_known:
+        note_readers(txn)
+        txn.readers_known = True
+    if not _take_young(txn, &page) and not _take_chained(txn, &page):
         return 0
-    hole[0] = chained.hole
-    return chained.pgno
+    hole[0] = page.hole
+    return page.pgno
 
 
 # ---- all of them in the chains ----
@@ -368,7 +384,7 @@ cdef void _mark_holes(Txn* txn, PageList* found) noexcept nogil:
     cdef int index
     for index in range(found.count):
         page = found.at + index
-        if page.freed <= safe and _checkpoints_allow(shared, page):
+        if page.freed <= safe and checkpoints_allow(shared, page):
             page.hole = 1
 
 

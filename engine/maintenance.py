@@ -21,7 +21,7 @@ from engine.store import Store
 
 CHECKPOINT_BYTES = 16 << 20  # of log since the last checkpoint, which a recovery has to replay
 CHURNED = 4  # one is due, too, when one page of the index in so many is free: most of these wait for it
-LEAST_BYTES = 1 << 20  # of log, however many are free
+LEAST_BYTES = 1 << 20  # of log, however many are free; so much since the last round is reason for the next one
 LARGEST_SEGMENT = 64 << 20
 GROWTH = 8  # a log is looked at for compaction when it has grown by one part in so many
 WORTH = 64 << 10  # a compaction that frees less was the last until then
@@ -37,10 +37,12 @@ Keeper = Callable[[str], int | None]
 @dataclass(slots=True)
 class _Progress:
     """Of one table: bytes appended to its log when it was last looked at for compaction, the size of the log before the
-    last one; bytes appended at the last round, and whether its free pages are trimmed."""
+    last one, and whether another may be worth it when the table rests; bytes appended at the last round, and whether
+    its free pages are trimmed."""
 
     appended: int = -1
     size: int = 0
+    again: bool = False
     seen: int = -1
     trimmed: bool = False
 
@@ -94,6 +96,14 @@ class Maintenance:
             )
             return False
 
+    def is_due(self, stores: Iterable[tuple[str, Store]]) -> bool:
+        """Whether one of these tables, by their ids, was written to so much since its round that it needs one now."""
+        for table_id, store in stores:
+            progress = self._progress.get(table_id)
+            if progress is not None and store.appended - progress.seen >= LEAST_BYTES:
+                return True
+        return False
+
     def forget(self, known: set[str]) -> None:
         """Drops what is remembered of tables that are gone."""
         for remembered in (self._progress, self._troubles):
@@ -107,23 +117,33 @@ class Maintenance:
         return store.checkpoint(due_bytes)
 
     def _compact(self, definition: TableDefinition, store: Store) -> bool:
-        """Whether the log is being compacted."""
-        removed = finish(store)
-        if removed:
-            log.info("'%s.%s': compaction freed %d bytes of log", definition.schema, definition.name, removed)
-        counters = store.counters()
+        """Whether the log was compacted, or is being so."""
         progress = self._progress.setdefault(definition.id, _Progress())
-        if removed and counters["log_bytes"] + WORTH > progress.size:  # as small as it gets, for now
-            progress.appended = counters["appended"]
-        if progress.appended >= 0 and counters["appended"] - progress.appended < counters["log_bytes"] // GROWTH:
+        self._finish(definition, store, progress)
+        counters = store.counters()
+        grown = counters["appended"] - progress.appended
+        rests = counters["appended"] == progress.seen
+        if progress.appended >= 0 and grown < counters["log_bytes"] // GROWTH and not (rests and progress.again):
             return False
         keep_from = self._keep_from(definition, store)
         forget_before = (time.time_ns() // 1000) - TOMBSTONE_DAYS * DAY
-        if compact(store, keep_from=keep_from, forget_before=forget_before, largest=LARGEST_SEGMENT):
-            progress.size = counters["log_bytes"]
-            return True
-        progress.appended = counters["appended"]
-        return False
+        if not compact(store, keep_from=keep_from, forget_before=forget_before, largest=LARGEST_SEGMENT):
+            progress.appended, progress.again = counters["appended"], False
+            return False
+        progress.size = counters["log_bytes"]
+        progress.appended, progress.again = counters["appended"], True
+        self._finish(definition, store, progress)
+        return True
+
+    def _finish(self, definition: TableDefinition, store: Store, progress: _Progress) -> None:
+        """Takes a compaction to its end, as far as readers allow."""
+        removed = finish(store)
+        if not removed:
+            return
+        log.info("'%s.%s': compaction freed %d bytes of log", definition.schema, definition.name, removed)
+        counters = store.counters()
+        if counters["log_bytes"] + WORTH > progress.size:  # as small as it gets, for now
+            progress.appended, progress.again = counters["appended"], False
 
     def _trim(self, definition: TableDefinition, store: Store) -> None:
         """A table that nobody has written to since the last round gives the blocks of its free pages back."""

@@ -84,9 +84,10 @@ def serve(root: Path, settings: Configuration, stopping: threading.Event, extens
         thread = threading.Thread(target=server.serve, name="control-accept", daemon=True)
         thread.start()
         try:
-            busy = False
-            while not stopping.wait(BUSY_INTERVAL if busy else MAINTENANCE_INTERVAL):
-                busy = _maintain(node, rotation)
+            busy, looked = False, time.monotonic()
+            while not stopping.wait(BUSY_INTERVAL):
+                if busy or time.monotonic() - looked > MAINTENANCE_INTERVAL or node.is_upkeep_due():
+                    busy, looked = _maintain(node, rotation), time.monotonic()
         finally:
             server.close()
             for part in parts:

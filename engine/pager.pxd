@@ -9,6 +9,7 @@ cdef enum:
     CHUNK_BITS = 14             # pages per mapped chunk: 64 MiB
     CHUNK_PAGES = 16384
     CHUNKS = 65536              # 4 TiB of index per table
+    READING = 32                # states that are read, as far as a transaction remembers them
 
 
 cdef struct Pager:
@@ -30,8 +31,11 @@ cdef struct Txn:
     Pager* pager
     kn_meta meta                # working copy; published by the commit
     uint64_t id
-    uint64_t safe               # pages freed by transactions up to this one are read by nobody
-    bint safe_known
+    uint64_t visible, oldest    # when it first took a free page: the visible state, and the oldest one that is read
+    uint64_t reading[READING]   # the states before the visible one that are read, when there are so few
+    int readers                 # how many there are
+    bint readers_known
+    int passed_over             # free pages that it could not take because of them
     uint32_t* spare             # pages made and freed by this very transaction
     int spares, spare_room
     PageList early, late        # free pages that the rings have no room for; the last checkpoint has the late ones

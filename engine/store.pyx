@@ -182,6 +182,11 @@ cdef class Store:
         return 0 if self.closed else self.core.shared.appended - self.core.shared.checkpoint_appended
 
     @property
+    def appended(self) -> int:
+        """How much log all processes have written since the table was first opened on this kernel."""
+        return 0 if self.closed else self.core.shared.appended
+
+    @property
     def local_seq(self) -> int:
         """How many visible transactions this node has originated on this table."""
         return self.published(True).local_seq

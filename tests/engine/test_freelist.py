@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from stores import Place, rows
 
+from engine.keys import EVERYTHING
 from engine.store import Store
 
 
@@ -79,6 +81,36 @@ def test_checkpoints_under_load_do_not_make_the_index_grow_for_ever(here: Place)
         store.checkpoint()
         sizes.append(store.counters()["pages"])
     assert sizes[-1] <= 1.1 * sizes[3]
+    store.close()
+
+
+@pytest.mark.parametrize("views", [1, 3, 50])
+def test_views_keep_their_own_states_and_no_more(here: Place, views: int) -> None:
+    """What comes and goes while they are open is used again, with checkpoints and without."""
+    choose = random.Random(6)
+    store = here.open()
+    churn(store, choose, 10, 400)
+    store.checkpoint()
+    image = store.counters()["pages"] - store.counters()["free_pages"]
+    opened, expected = [], []
+    for _ in range(views):
+        opened.append(store.view())
+        expected.append(rows(store))
+        churn(store, choose, 1, 100)
+    kept = store.counters()["pages"]
+    for turn in range(300):
+        churn(store, choose, 1, 100)
+        if turn % 30 == 29:
+            store.checkpoint()
+    if views <= 32:
+        assert store.counters()["pages"] <= kept + 3 * image
+    assert store.counters()["leaked_pages"] == store.lost_pages() == 0
+    for view, found in zip(opened, expected, strict=True):
+        view.check()
+        assert {row["id"]: row for row in view.scan("id", EVERYTHING)} == found
+        view.close()
+    churn(store, choose, 5)
+    store.check()
     store.close()
 
 

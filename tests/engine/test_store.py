@@ -293,13 +293,15 @@ def test_more_free_pages_than_the_rings_hold_are_not_lost(here: Place) -> None:
     store = here.open()
     many = [{"id": wide_key(number), "n": number} for number in range(2000)]
     store.write("insert", many)
-    view = store.view()
+    views = []
     before = store.counters()["pages"]
     while store.counters()["pages"] < before + 40_000:
+        views.append(store.view())  # each keeps the pages of a state of its own
         store.write("upsert", many)
     assert store.counters()["leaked_pages"] == 0
-    view.check()
-    view.close()
+    for view in views:
+        view.check()
+        view.close()
     grown = store.counters()["pages"]
     for _ in range(60):
         store.write("upsert", many)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -78,3 +79,20 @@ def test_a_node_can_be_closed_while_it_makes_a_checkpoint(node: engine.Node, tab
     node.close()
     with engine.open_node(node.root) as again:
         assert again.table("dev", "dog").count() == 8
+
+
+def size(table: engine.Table) -> int:
+    return sum(path.stat().st_blocks * 512 for path in table.directory.iterdir())
+
+
+def test_endless_updates_do_not_make_the_files_grow(node: engine.Node, table: engine.Table) -> None:
+    draw = random.Random(1)
+    table.insert([{"id": key, "n": key, "text": f"{key}" * 20} for key in range(10_000)])
+    for _ in range(10):
+        node.maintain()  # until it rests
+    live = size(table)
+    for _ in range(15):
+        for _ in range(100):
+            table.update([{"id": draw.randrange(10_000), "n": draw.random()} for _ in range(20)])
+        node.maintain()
+        assert size(table) <= 2.5 * live
