@@ -115,7 +115,7 @@ cdef extern from "layout.h" nogil:
         uint64_t appended, checkpoint_appended, log_bytes
         uint32_t next_segno, removals
         uint64_t syncing_txn
-        uint32_t queue_word
+        uint32_t queue_word, company, sync_took
         uint64_t sealed
         uint32_t damaged
         uint64_t index_inode

@@ -33,6 +33,10 @@ cdef extern from "<unistd.h>" nogil:
     int usleep(unsigned int microseconds)
 
 
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
+
 cdef extern from "<sys/mman.h>" nogil:
     int PROT_READ, PROT_WRITE, MAP_SHARED, MS_SYNC
     void* MAP_FAILED

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define KN_FORMAT 1u       /* of segments */
-#define KN_INDEX_FORMAT 3u /* of index.kbt and shared.shm, which are made anew from the log when theirs is another */
+#define KN_INDEX_FORMAT 4u /* of index.kbt and shared.shm, which are made anew from the log when theirs is another */
 
 /* ---- index.kbt: pages ------------------------------------------------------------------------------------------
  * A page is 4 KiB: this header, an array of u16 cell offsets growing up to `lower`, cells growing down to `upper`.
@@ -182,6 +182,8 @@ typedef struct {
     uint32_t removals;        /* moves when segments were unlinked */
     uint64_t syncing_txn;     /* last transaction that the running sync, or the latest, covers */
     uint32_t queue_word;      /* futex of those who wait for the next sync: moves when one begins and when one has ended */
+    uint32_t company;         /* commits that the last sync covered, or one more than came while it ran */
+    uint32_t sync_took;       /* µs that it took */
     uint64_t sealed;          /* pages of states up to this one have checksums */
     uint32_t damaged;         /* a page of the index that was found damaged; 0 = none */
     uint64_t index_inode;
