@@ -48,6 +48,8 @@ cdef class Program:
     cdef int* links
     cdef Piece* pieces
     cdef int root
+    cdef int* operands              # the terms that these are
+    cdef int operand_count
     cdef Columns columns
     cdef Writer scratch, second     # room for texts while it is judged
     cdef list kept

@@ -17,13 +17,19 @@ cdef dict SIGNS = {"=": EQUAL, "<": BELOW, "<=": AT_MOST, ">": ABOVE, ">=": AT_L
 
 
 cdef class Program:
-    """`number_of` gives the number of an attribute, -1 for one that no record has."""
+    """A predicate, and operands to be computed. `number_of` gives the number of an attribute, -1 for one that no record has."""
 
-    def __cinit__(self, predicate, number_of) -> None:
-        self.columns = Columns(list(predicates.attributes_of(predicate)), number_of)
+    def __cinit__(self, predicate, number_of, operands=()) -> None:
+        self.columns = Columns([name for each in (predicate, *operands) for name in predicates.attributes_of(each)], number_of)
         self.kept = []
         lists = _Lists(self.columns, self.kept)
         self.root = lists.add(predicate, 0)
+        self.operand_count = <int>len(operands)
+        self.operands = <int*>calloc(self.operand_count + 1, sizeof(int))
+        if self.operands == NULL:
+            raise MemoryError
+        for index, operand in enumerate(operands):
+            self.operands[index] = lists.term(operand, 0)
         self.nodes = <Node*>calloc(len(lists.nodes) + 1, sizeof(Node))
         self.terms = <Term*>calloc(len(lists.terms) + 1, sizeof(Term))
         self.links = <int*>calloc(len(lists.links) + 1, sizeof(int))
@@ -54,6 +60,7 @@ cdef class Program:
     def __dealloc__(self) -> None:
         free(self.nodes)
         free(self.terms)
+        free(self.operands)
         free(self.links)
         free(self.pieces)
         free(self.scratch.data)

@@ -158,14 +158,21 @@ class Holding:
 
     def add(self, rows: Sequence[Any]) -> bool:
         """Whether there is room for these rows; if not, they are not held."""
+        return not self._budget.watched or self.grow(len(rows), size_of_all(rows))
+
+    def resize(self, rows: int, size: int) -> bool:
+        """Whether there is room for so many rows of so many bytes in place of what is held; if not, that stays."""
+        return self.grow(rows - self._rows, size - self._bytes)
+
+    def grow(self, rows: int, size: int) -> bool:
+        """Whether there is room for so many more rows and bytes; if not, they are not held."""
         budget = self._budget
         if not budget.watched:
             return True
-        size = size_of_all(rows)
-        if not budget._take(len(rows), size):
-            budget._take(-len(rows), -size)
+        if not budget._take(rows, size):
+            budget._take(-rows, -size)
             return False
-        self._rows += len(rows)
+        self._rows += rows
         self._bytes += size
         return True
 

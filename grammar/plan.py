@@ -24,15 +24,17 @@ from grammar.bound import (
 )
 from grammar.errors import SqlError
 from grammar.expressions import Scope, compile_expression, constant_value, tuple_maker
-from grammar.frame import Frame
+from grammar.frame import Frame, Layout
 from grammar.functions.aggregate import find as find_aggregate
 from grammar.joining import Planner
-from grammar.operators.group import Group, Reducer, stored
+from grammar.operators.group import Group, Reducer
 from grammar.operators.operator import Operator
 from grammar.operators.rows import Combine, Distinct, Filter, Given, Limit, Project, Trim
 from grammar.operators.scan import Scan
 from grammar.operators.sort import Sort
+from grammar.operators.stored import StoredOrder, bare_scan, stored_groups
 from grammar.predicates import condition
+from grammar.pushdown import operand_of
 from grammar.summary import distinct_values, summarised
 from grammar.syntax import Expression
 from grammar.values import truth
@@ -98,7 +100,25 @@ class _Selecting:
         selection = self.selection
         if read.scan is not None and not selection.distinct and not selection.order:
             return self._cut(read.scan)
-        return self._finished(self._projected(read.operator), selection.distinct)
+        stored = None if selection.distinct or not self.frame.pushdown else self._stored_order(read)
+        return self._finished(self._projected(read.operator), selection.distinct, stored)
+
+    def _stored_order(self, read: Access) -> StoredOrder | None:
+        """ORDER BY as the engine can do it."""
+        selection, scan = self.selection, bare_scan(read.operator)
+        if scan is None or not selection.order or any(each.folded for each in selection.order):
+            return None
+        keys = []
+        for each in selection.order:
+            operand = operand_of(selection.columns[each.column], scan.source, self.frame)
+            if operand is None:
+                return None
+            keys.append((operand, each.descending, each.nulls_first))
+        columns = tuple(selection.result_needs)
+        layout = replace(scan, columns=columns).layout
+        shown = selection.columns[: len(selection.keys)]
+        make = None if _is_in_place(shown, layout) else tuple_maker(shown, self.frame, layout)
+        return StoredOrder(scan, tuple(keys), columns, make, self.frame.budget)
 
     def _wish(self) -> Wish:
         """The order that an index could give to a single table, and how many rows are wanted."""
@@ -147,7 +167,7 @@ class _Selecting:
         key_parts = tuple([compile_expression(each, self.frame, layout) for each in grouping.keys])
         reducers = tuple([self._reducer(each, read.operator) for each in grouping.reductions])
         rows = max(read.estimate // EXPECTED_GROUPS, 1) if grouping.keys else 1
-        pushed = stored(grouping, read.operator) if self.frame.pushdown else None
+        pushed = stored_groups(grouping, read.operator) if self.frame.pushdown else None
         return Group(read.operator, grouping, key_parts, reducers, rows, self.frame.budget, pushed)
 
     def _reducer(self, reduction: Reduction, rows: Operator) -> Reducer:
@@ -166,17 +186,17 @@ class _Selecting:
 
     def _projected(self, rows: Operator) -> Operator:
         columns = self.selection.columns
-        if _is_in_place(columns, rows):
+        if _is_in_place(columns, rows.layout):
             return Project(rows, None, len(columns))
         return Project(rows, tuple_maker(columns, self.frame, rows.layout), len(columns))
 
-    def _finished(self, rows: Operator, distinct: bool) -> Operator:
+    def _finished(self, rows: Operator, distinct: bool, stored: StoredOrder | None = None) -> Operator:
         """DISTINCT, ORDER BY, LIMIT, and away with what was there for sorting only."""
         selection, window = self.selection, self.window
         if distinct:
             rows = Distinct(rows, self.frame.budget)
         if selection.order:
-            rows = Sort(rows, selection.order, window.end, selection.columns, self.frame.budget)
+            rows = Sort(rows, selection.order, window.end, selection.columns, self.frame.budget, stored)
         if window != Window():
             rows = Limit(rows, window.offset, window.count, window.percent, self.frame.budget)
         return rows if len(selection.keys) == len(selection.columns) else Trim(rows, len(selection.keys))
@@ -192,8 +212,7 @@ class _Selecting:
         return replace(self, window=Window())._finished(self._projected(limited), distinct=False)
 
 
-def _is_in_place(columns: Sequence[Expression], rows: Operator) -> bool:
-    """Whether the rows are what the select list asks for already."""
-    layout = rows.layout
+def _is_in_place(columns: Sequence[Expression], layout: Layout) -> bool:
+    """Whether rows of this layout are what the select list asks for already."""
     places = [layout.get(each.key) if isinstance(each, Field) else None for each in columns]
     return places == list(range(len(layout)))

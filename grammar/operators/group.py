@@ -13,15 +13,13 @@ from itertools import islice
 from typing import Any
 
 from engine.groups import Groups
-from grammar.bound import Field, Grouping, Reduction
+from grammar.bound import Grouping
 from grammar.budget import Budget
 from grammar.expressions import Constant, Evaluate
 from grammar.frame import Layout, Row
 from grammar.functions.aggregate import Aggregate
 from grammar.operators.operator import Operator, Step
-from grammar.operators.rows import Filter
-from grammar.operators.scan import Scan
-from grammar.syntax import Expression
+from grammar.operators.stored import StoredGroups
 from grammar.values import Value, identity
 from grammar.wording import listed
 
@@ -60,45 +58,6 @@ class Reducer:
         return self.aggregate.finish(state, *self.extra)
 
 
-STORED = {"COUNT": "count", "SUM": "sum", "AVG": "sum", "MEAN": "sum", "MIN": "min", "MAX": "max"}
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A grouping that the engine does on the records of a scan: by attributes, (reduction, attribute) pairs of each."""
-
-    scan: Scan
-    keys: tuple[str, ...]
-    reductions: tuple[tuple[str, str | None], ...]
-
-
-def stored(grouping: Grouping, rows: Operator) -> Stored | None:
-    """The grouping as one that the engine can do; None when it cannot."""
-    scan = rows.input if isinstance(rows, Filter) and not rows.tests else rows
-    if not isinstance(scan, Scan):
-        return None
-    keys = [_attribute(each, scan) for each in grouping.keys]
-    reductions = [_stored_reduction(each, scan) for each in grouping.reductions]
-    known_keys, known = [each for each in keys if each], [each for each in reductions if each]
-    if len(known_keys) < len(keys) or len(known) < len(reductions):
-        return None
-    return Stored(scan, tuple(known_keys), tuple(known))
-
-
-def _attribute(node: Expression, scan: Scan) -> str | None:
-    return node.attribute if isinstance(node, Field) and node.source == scan.source.number else None
-
-
-def _stored_reduction(reduction: Reduction, scan: Scan) -> tuple[str, str | None] | None:
-    if reduction.star:
-        return "rows", None
-    kind = STORED.get(reduction.name)
-    if kind is None or reduction.distinct or len(reduction.arguments) > 1:
-        return None
-    attribute = _attribute(reduction.arguments[0], scan)
-    return None if attribute is None else (kind, attribute)
-
-
 @dataclass(slots=True)
 class Group:
     """One row for each group, in order of first appearance: its keys, then its reductions.
@@ -112,7 +71,7 @@ class Group:
     reducers: tuple[Reducer, ...]
     estimate: int
     budget: Budget
-    stored: Stored | None = None
+    stored: StoredGroups | None = None
 
     @property
     def layout(self) -> Layout:
@@ -137,7 +96,7 @@ class Group:
     def _finished(self, key: Row, states: list[Any]) -> Row:
         return (*key, *[reducer.finish(state) for reducer, state in zip(self.reducers, states, strict=True)])
 
-    def _folded(self, stored: Stored) -> list[Row]:
+    def _folded(self, stored: StoredGroups) -> list[Row]:
         """The groups as the engine finds them."""
         wanted = (*stored.keys, *[name for _, name in stored.reductions if name is not None])
         groups = Groups(stored.scan.selection(wanted), stored.keys, stored.reductions, _identities)

@@ -63,8 +63,8 @@ class Scan:
             return self._in_exact_order()
         return self._read(self.columns, self.offset, self.limit)
 
-    def selection(self, wanted: tuple[str, ...]) -> Selection:
-        """The records of the scan, for the engine to compute something of these attributes."""
+    def selection(self, wanted: tuple[str, ...] | None) -> Selection:
+        """The records of the scan, for the engine to compute something of these attributes; None: of any."""
         selection: Selection = self.view.selection(self.attribute, self.ranges, wanted, self.where)
         return selection
 

@@ -1,4 +1,7 @@
-"""ORDER BY: in memory, only the best of many where a LIMIT says so, or in runs on disk where memory does not do."""
+"""ORDER BY: in memory, only the best of many where a LIMIT says so, or in runs on disk where memory does not do.
+
+Where the engine can sort stored records by itself, rows are made only afterwards.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from grammar.bound import Ordering
 from grammar.budget import Budget
 from grammar.frame import Row
 from grammar.operators.operator import Operator, Passing, Step
+from grammar.operators.stored import StoredOrder
 from grammar.spill import Place, Spill
 from grammar.syntax import Expression
 from grammar.values import NUMBER_TYPES, Value, order_key
@@ -27,7 +31,8 @@ FEW = 10_000  # with a limit up to here, only so many rows are kept
 class Sort(Passing):
     """All rows in order, or only the first `limit` of them; rows that compare equal keep their order.
 
-    `columns` are the expressions behind the rows.
+    `columns` are the expressions behind the rows. `stored` is the same for the engine; its rows lack the columns that
+    are there for sorting only.
     """
 
     input: Operator
@@ -35,6 +40,7 @@ class Sort(Passing):
     limit: int | None
     columns: tuple[Expression, ...]
     budget: Budget
+    stored: StoredOrder | None = None
 
     @property
     def estimate(self) -> int:
@@ -46,6 +52,8 @@ class Sort(Passing):
         return Step("sort" if self.limit is None else "top sort", detail=", ".join(keys))
 
     def rows(self) -> Iterator[Row]:
+        if self.stored is not None and (found := self.stored.rows(self.limit)) is not None:
+            return found
         if self.limit is not None and self.limit <= FEW:
             return iter(self._best(self.limit))
         return islice(self._sorted(), self.limit)
