@@ -1,14 +1,14 @@
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-from engine.selection import Selection
+from engine.rows import Key, Rows
 
 class Groups:
     def __init__(
         self,
-        selection: Selection,
-        keys: Sequence[str],
-        reductions: Sequence[tuple[str, str | None]],
+        rows: Rows,
+        keys: Sequence[Key],
+        reductions: Sequence[tuple[str, Key | None]],
         identify: Callable[[tuple[Any, ...]], Hashable],
     ) -> None: ...
     def fold(self) -> Iterator[int]: ...

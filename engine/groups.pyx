@@ -1,4 +1,4 @@
-"""Records of a selection grouped by the values of some attributes, and what their other values come to in each group.
+"""Rows of stored values grouped by some of them, and what the others come to in each group.
 
 Groups are found by the bytes of their keys, as they are stored. Equal bytes are equal values, but not the other way round
 (an object may have its members in another order, a value may come from a record or from an index): so bytes that are met
@@ -9,15 +9,13 @@ the first and the last scalar in the order of indexes.
 """
 
 from engine.fields cimport (
-    ABSENT, COMPOSITE, COMPUTED, HIDDEN, KEY, MALFORMED, NOTHING, NUMERIC, Columns, Stored, index_key, make_room, numeric,
-    put_whole_key,
+    ABSENT, COMPOSITE, COMPUTED, KEY, NOTHING, NUMERIC, Stored, index_key, make_room, numeric, put_whole_key,
 )
 from engine.fragments cimport Writer, decode_fragment
 from engine.keybytes cimport MAX_VALUE_KEY
 from engine.keys cimport decode_key
 from engine.numbers cimport NOT_A_NUMBER, Number, number_to_object
-from engine.selection cimport Found, Selection
-from engine.snapshot cimport StoreView
+from engine.rows cimport DAMAGED, NO_MEMORY, ROW, STEP_ENDED, Rows
 from engine.sums cimport ExactSum, Sum, sum_add, sum_free
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
@@ -34,12 +32,7 @@ cdef enum:
     ROWS, COUNT, SUM, MIN, MAX
 
 cdef enum:
-    # why folding stops
-    DONE = 0
-    NEW_KEY = 1             # the bytes in `key` are met for the first time
-    NEED_RECORD = 2         # the index entry does not hold a value
-    DAMAGED = -1
-    NO_MEMORY = -2
+    NEW_KEY = 10            # why folding stops, beside what `next` may come to: the bytes in `key` are met for the first time
 
 cdef dict KINDS = {"rows": ROWS, "count": COUNT, "sum": SUM, "min": MIN, "max": MAX}
 cdef tuple UNREADABLE = (UnicodeDecodeError, msgspec.MsgspecError, RecursionError)     # of decode_fragment
@@ -47,7 +40,7 @@ cdef tuple UNREADABLE = (UnicodeDecodeError, msgspec.MsgspecError, RecursionErro
 
 cdef struct Reduction:
     int kind
-    int column              # -1 for "rows"
+    const Stored* value     # NULL for "rows"
 
 
 cdef struct State:
@@ -65,13 +58,14 @@ cdef struct Known:
 
 
 cdef class Groups:
-    """`identify` makes something hashable of a tuple of key values: the same for the same group, and for no other."""
+    """`keys` are attributes of the rows, `reductions` (kind, attribute or None). `identify` makes something hashable of a
+    tuple of key values: the same for the same group, and for no other."""
 
-    cdef Selection selection
-    cdef Columns columns
+    cdef Rows rows
     cdef object identify
-    cdef int* keys
+    cdef Stored** keys
     cdef int key_count
+    cdef bint held              # the current row is not folded yet
     cdef Reduction* reductions
     cdef int reduction_count
     cdef dict numbers           # what identify made of it -> number of the group
@@ -86,24 +80,27 @@ cdef class Groups:
     cdef Writer key, scratch, candidate
     cdef uint64_t hash
 
-    def __cinit__(self, Selection selection, keys, reductions, identify) -> None:
-        cdef int index
-        self.selection, self.identify = selection, identify
-        names = [*keys, *(name for _, name in reductions if name is not None)]
-        self.columns = Columns(names, selection.view._number)
+    def __cinit__(self, Rows rows, keys, reductions, identify) -> None:
+        self.rows, self.identify = rows, identify
         self.key_count, self.reduction_count = <int>len(keys), <int>len(reductions)
-        self.keys = <int*>calloc(self.key_count + 1, sizeof(int))
+        self.keys = <Stored**>calloc(self.key_count + 1, sizeof(Stored*))
         self.reductions = <Reduction*>calloc(self.reduction_count + 1, sizeof(Reduction))
         self.slot_mask = 63
         self.slots = <uint32_t*>calloc(self.slot_mask + 1, sizeof(uint32_t))
         if self.keys == NULL or self.reductions == NULL or self.slots == NULL:
             raise MemoryError
-        for index, name in enumerate(keys):
-            self.keys[index] = self.columns.place(name)
-        for index, (kind, name) in enumerate(reductions):
+        for index, key in enumerate(keys):
+            self.keys[index] = self.place(key)
+        for index, (kind, key) in enumerate(reductions):
             self.reductions[index].kind = KINDS[kind]
-            self.reductions[index].column = -1 if name is None else self.columns.place(name)
+            self.reductions[index].value = NULL if key is None else self.place(key)
         self.numbers, self.names = {}, []
+
+    cdef Stored* place(self, key) except NULL:
+        cdef Stored* found = self.rows.value(key)
+        if found == NULL:
+            raise KeyError(key)
+        return found
 
     def __dealloc__(self) -> None:
         cdef size_t index
@@ -124,54 +121,47 @@ cdef class Groups:
     # ---- folding ----
 
     def fold(self):
-        """Folds all records, a step of the selection at a time; gives how many groups each step found."""
-        cdef int index, result
-        while self.selection.advance():
-            before, index = len(self.names), 0
-            while index < self.selection.count:
-                with nogil:
-                    result = self.fold_from(&index)
-                if result == NEW_KEY:
-                    self.meet()
-                elif result == NEED_RECORD:
-                    self.selection.op_of(&self.selection.found[index])
-                elif result == NO_MEMORY:
-                    raise MemoryError
-                elif result == DAMAGED:
-                    raise Corrupt(f"{self.selection.view.store.label}: a record's body is malformed")
-            yield len(self.names) - before
+        """Folds all rows, a step at a time; gives how many groups each step found. Long steps are told in parts."""
+        cdef int result
+        while self.rows.advance():
+            result = ROW
+            while result != STEP_ENDED:
+                before = len(self.names)
+                result = NEW_KEY
+                while result == NEW_KEY:
+                    self.rows.enter()
+                    with nogil:
+                        result = self.fold_rows()
+                    self.rows.leave()
+                    if result == NEW_KEY:
+                        self.meet()
+                if result != STEP_ENDED:
+                    self.rows.help(result)
+                yield len(self.names) - before
 
-    cdef int fold_from(self, int* index) noexcept nogil:
-        """Folds the found records from *index on, until it needs help."""
-        cdef Found* found
-        cdef int result, column
+    cdef int fold_rows(self) noexcept nogil:
+        """Folds rows until there is something else to do."""
         cdef Known* known
-        while index[0] < self.selection.count:
-            found = &self.selection.found[index[0]]
-            if found.op == NULL:
-                self.columns.read_entry(
-                    self.selection.attribute, self.selection.key_of(found), found.length, found.value_length)
-            elif not self.columns.read(found.op):
-                return DAMAGED
-            for column in range(self.columns.count):
-                if self.columns.values[column].kind == HIDDEN:
-                    return NEED_RECORD
-                if self.columns.values[column].kind == MALFORMED:
-                    return DAMAGED
+        cdef int result
+        while True:
+            if not self.held:
+                result = self.rows.next()
+                if result != ROW:
+                    return result
+            self.held = True
             result = self.make_key()
             if result < 0:
                 return result
             known = self.find_known()
             if known == NULL:
                 return NEW_KEY
-            result = self.fold_record(self.states + <size_t>known.group * self.reduction_count)
+            result = self.fold_row(self.states + <size_t>known.group * self.reduction_count)
             if result < 0:
                 return result
-            index[0] += 1
-        return DONE
+            self.held = False
 
     cdef int make_key(self) noexcept nogil:
-        """The bytes of the current record's key: each value behind its form and length."""
+        """The bytes of the current row's key: each value behind its form and length."""
         cdef const Stored* value
         cdef const uint8_t* at
         cdef uint8_t[MAX_VALUE_KEY + 1] room
@@ -179,7 +169,7 @@ cdef class Groups:
         cdef int index
         self.key.used = 0
         for index in range(self.key_count):
-            value = &self.columns.values[self.keys[index]]
+            value = self.keys[index]
             at, length = value.at, value.length
             if value.kind == ABSENT or value.kind == NOTHING:
                 length = 0
@@ -207,7 +197,7 @@ cdef class Groups:
             slot = (slot + 1) & self.slot_mask
         return NULL
 
-    cdef int fold_record(self, State* state) noexcept nogil:
+    cdef int fold_row(self, State* state) noexcept nogil:
         cdef const Reduction* reduction
         cdef const Stored* value
         cdef Number number
@@ -217,7 +207,7 @@ cdef class Groups:
             if reduction.kind == ROWS:
                 state[index].count += 1
                 continue
-            value = &self.columns.values[reduction.column]
+            value = reduction.value
             if reduction.kind == SUM:
                 state[index].sum.seen += 1
                 if value.kind == NUMERIC:
@@ -264,7 +254,6 @@ cdef class Groups:
         cdef Known* known
         cdef uint64_t slot
         name = self.identify(values)
-        self.selection.view.need_open()
         group = self.numbers.get(name)
         if group is None:
             group = len(self.names)
@@ -331,7 +320,7 @@ cdef class Groups:
 
     cdef tuple key_values(self):
         try:
-            return tuple([value_of(&self.columns.values[self.keys[index]]) for index in range(self.key_count)])
+            return tuple([value_of(self.keys[index]) for index in range(self.key_count)])
         except UNREADABLE as error:
             raise Corrupt(f"A record's value is malformed: {error}") from error
 

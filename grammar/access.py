@@ -103,6 +103,12 @@ def estimate(source: TableSource, conditions: Sequence[Expression], frame: Frame
     return max(path.entries // RESIDUAL ** len(path.rest), 1 if path.entries else 0)
 
 
+def reading_cost(source: TableSource, conditions: Sequence[Expression], frame: Frame) -> float:
+    """What it costs to read the rows that fulfil the conditions, in rows read in key order."""
+    place = Place(source, frame.views[source.schema, source.table], frame)
+    return choose(place, tuple(conditions), Wish(), None).cost
+
+
 def choose(place: Place, conditions: tuple[Expression, ...], wish: Wish, columns: Sequence[str] | None) -> Path:
     """The cheapest path to rows with these columns (None: of which only the number matters).
 

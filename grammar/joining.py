@@ -8,12 +8,13 @@ above.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from engine import keys
 from grammar import syntax
-from grammar.access import Wish, access, estimate
-from grammar.bound import Field, Joined, QuerySource, Source, TableSource, attributes_in, tables_of
+from grammar.access import LOOKUP_COST, Wish, access, estimate, reading_cost
+from grammar.bound import Field, Joined, Key, QuerySource, Source, TableSource, attributes_in, tables_of
 from grammar.expressions import Scope, compile_expression
 from grammar.frame import Frame, Layout
 from grammar.operators.join import HashJoin, LookupJoin, key_maker
@@ -21,14 +22,11 @@ from grammar.operators.operator import Operator
 from grammar.operators.rows import Filter, Renamed
 from grammar.predicates import condition
 from grammar.syntax import Expression, conjuncts
+from grammar.values import COMPOSITE_TYPES
 
-LOOKUPS_PER_ROW = 8  # looking a row up in an index costs as much as reading so many rows in order
+SEARCH_COST = 8.0  # of a row's first partner in an index, in rows read in key order
+SAMPLES = 4  # values of an index that tell about how many records have one
 Columns = Mapping[int, Sequence[str]]  # the attributes that a query needs of each source
-
-
-def sources_in(node: Expression) -> frozenset[int]:
-    """The sources whose fields are in an expression."""
-    return frozenset([number for number, _ in attributes_in([node])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ class Planner:
 
     frame: Frame
     columns: Columns
+    known: dict[int, frozenset[int]] = field(default_factory=dict)  # what _sources told of expressions, by identity
 
     def inner(self, sources: Sequence[Source], pool: list[Expression]) -> Part:
         """The inner join of all sources under all conditions of the pool."""
@@ -61,10 +60,8 @@ class Planner:
         while waiting:
             index = self._next(part, waiting, sizes, pool)
             source, conditions = waiting.pop(index)
-            size = sizes.pop(index)
-            part = self._joined(
-                part, source, conditions, size, self._take(pool, part.numbers | _numbers(source)), False
-            )
+            sizes.pop(index)
+            part = self._joined(part, source, conditions, self._take(pool, part.numbers | _numbers(source)), False)
         return self._filtered(part, pool)
 
     def _flattened(self, source: Source, pool: list[Expression]) -> list[Source]:
@@ -81,7 +78,14 @@ class Planner:
 
     def _about(self, node: Expression) -> frozenset[int]:
         """The sources of this query, not of enclosing ones, that a condition is about."""
-        return sources_in(node) & self.columns.keys()
+        return self._sources(node) & self.columns.keys()
+
+    def _sources(self, node: Expression) -> frozenset[int]:
+        """The sources whose fields are in an expression."""
+        found = self.known.get(id(node))
+        if found is None:
+            found = self.known[id(node)] = frozenset([number for number, _ in attributes_in([node])])
+        return found
 
     def _size(self, source: Source, conditions: list[Expression]) -> int:
         if isinstance(source, TableSource):
@@ -97,7 +101,7 @@ class Planner:
         tied = [
             index
             for index, (source, _) in enumerate(waiting)
-            if any(_equality(each, part.numbers, _numbers(source)) is not None for each in pool)
+            if any(self._equality(each, part.numbers, _numbers(source)) is not None for each in pool)
         ]
         return min(tied or range(len(waiting)), key=lambda index: sizes[index])
 
@@ -126,25 +130,30 @@ class Planner:
         part = self.inner([left], preserved)
         own = [each for each in pool if self._about(each) <= _numbers(right)]
         rest = [each for each in pool if not any(each is other for other in own)]
-        size = self._size(right, own)
-        return self._filtered(self._joined(part, right, own, size, rest, True), above)
+        return self._filtered(self._joined(part, right, own, rest, True), above)
 
     def _joined(
-        self, part: Part, source: Source, own: list[Expression], size: int, between: list[Expression], outer: bool
+        self, part: Part, source: Source, own: list[Expression], between: list[Expression], outer: bool
     ) -> Part:
-        """One more source, by an index of it if few rows look for partners, else by hashing."""
-        if isinstance(source, TableSource) and self.frame.indexes and part.estimate * LOOKUPS_PER_ROW < size:
+        """One more source, by an index of it if few rows look for few partners, else by hashing."""
+        if isinstance(source, TableSource) and self.frame.indexes:
             for each in between:
-                found = _equality(each, part.numbers, frozenset({source.number}))
-                if found is not None and isinstance(found[1], Field) and self._indexed(source, found[1].attribute):
+                found = self._equality(each, part.numbers, frozenset({source.number}))
+                attribute = found[1].attribute if found is not None and isinstance(found[1], Field) else None
+                if found is not None and attribute is not None and self._is_looked_up(part, source, attribute, own):
                     return self._looked_up(part, source, each, *found, own + between, outer)
         right = self.inner([source], own) if outer else self._part(source, own)
         if not outer and part.estimate < right.estimate:
             part, right = right, part
         return self._hashed(part, right, between, outer, full=False)
 
-    def _indexed(self, source: TableSource, attribute: str) -> bool:
-        return bool(self.frame.views[source.schema, source.table].is_indexed(attribute))
+    def _is_looked_up(self, part: Part, source: TableSource, attribute: str, own: list[Expression]) -> bool:
+        """Whether to look up partners one by one costs less than to read all of the source."""
+        view = self.frame.views[source.schema, source.table]
+        if part.estimate * SEARCH_COST >= view.count() or not view.is_indexed(attribute):
+            return False
+        further = (_alike(view, attribute) - 1) * LOOKUP_COST
+        return part.estimate * (SEARCH_COST + further) < reading_cost(source, own, self.frame)
 
     def _looked_up(
         self,
@@ -174,12 +183,16 @@ class Planner:
 
     def _hashed(self, left: Part, right: Part, conditions: list[Expression], outer: bool, full: bool) -> Part:
         ties = [
-            (each, found) for each in conditions if (found := _equality(each, left.numbers, right.numbers)) is not None
+            (each, found)
+            for each in conditions
+            if (found := self._equality(each, left.numbers, right.numbers)) is not None
         ]
         rest = [each for each in conditions if not any(each is tie for tie, _ in ties)]
-        left_key = right_key = places = None
+        left_key = right_key = tied = places = None
         if ties:
-            places = _places(ties[0][1], left.operator.layout, right.operator.layout) if len(ties) == 1 else None
+            tied = _attributes([sides for _, sides in ties])
+            if tied is not None and len(tied) == 1:
+                places = left.operator.layout[tied[0][0]], right.operator.layout[tied[0][1]]
             left_key = key_maker(
                 tuple([compile_expression(one, self.frame, left.operator.layout) for _, (one, _) in ties])
             )
@@ -190,10 +203,23 @@ class Planner:
         test = self._test(rest, {**left.operator.layout, **shifted})
         rows = max(left.estimate, right.estimate) if ties else left.estimate * max(right.estimate, 1)
         operator = HashJoin(
-            left.operator, right.operator, left_key, right_key, places, test, outer, full, right.width, left.width,
-            rows, self.frame.budget, tuple(conditions),
+            left.operator, right.operator, left_key, right_key, tied, places, test, outer, full, right.width,
+            left.width, rows, self.frame.budget, tuple(conditions),
         )  # fmt: skip
         return Part(operator, left.numbers | right.numbers, left.width + right.width, rows)
+
+    def _equality(
+        self, node: Expression, left: frozenset[int], right: frozenset[int]
+    ) -> tuple[Expression, Expression] | None:
+        """The sides of an equality between a value from the left sources and one from the right ones, in this order."""
+        if not isinstance(node, syntax.Compare) or node.operator != "=":
+            return None
+        one, other = self._sources(node.left), self._sources(node.right)
+        if one and other and one <= left and other <= right:
+            return node.left, node.right
+        if one and other and one <= right and other <= left:
+            return node.right, node.left
+        return None
 
     def _test(self, conditions: list[Expression], layout: Layout) -> Any:
         if not conditions:
@@ -209,25 +235,23 @@ class Planner:
         return Part(operator, part.numbers, part.width, part.estimate)
 
 
-def _places(sides: tuple[Expression, Expression], left: Layout, right: Layout) -> tuple[int, int] | None:
-    """Where the two sides of an equality stand in the rows, if they are columns."""
-    one, other = sides
-    if not isinstance(one, Field) or not isinstance(other, Field):
-        return None
-    return left[one.key], right[other.key]
+def _attributes(ties: Sequence[tuple[Expression, Expression]]) -> tuple[tuple[Key, Key], ...] | None:
+    """The attributes on both sides of some equalities, if they are nothing else."""
+    found = [(one.key, other.key) for one, other in ties if isinstance(one, Field) and isinstance(other, Field)]
+    return tuple(found) if len(found) == len(ties) else None
+
+
+def _alike(view: Any, attribute: str) -> int:
+    """About how many records have one value of an attribute."""
+    if attribute == view.primary_key:
+        return 1
+    entries, alike = view.count_in(attribute, keys.EVERYTHING), 0
+    for sample in range(SAMPLES):
+        offset = (2 * sample + 1) * entries // (2 * SAMPLES)
+        for (value,) in view.tuples(attribute, keys.EVERYTHING, (attribute,), offset=offset, limit=1):
+            alike += 1 if type(value) in COMPOSITE_TYPES else view.count_in(attribute, keys.equal(value))
+    return max(alike // SAMPLES, 1)
 
 
 def _numbers(source: Source) -> frozenset[int]:
     return frozenset([each.number for each in tables_of(source)])
-
-
-def _equality(node: Expression, left: frozenset[int], right: frozenset[int]) -> tuple[Expression, Expression] | None:
-    """The two sides of an equality between a value from the left sources and one from the right ones, in this order."""
-    if not isinstance(node, syntax.Compare) or node.operator != "=":
-        return None
-    one, other = sources_in(node.left), sources_in(node.right)
-    if one and other and one <= left and other <= right:
-        return node.left, node.right
-    if one and other and one <= right and other <= left:
-        return node.right, node.left
-    return None

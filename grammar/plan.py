@@ -167,7 +167,7 @@ class _Selecting:
         key_parts = tuple([compile_expression(each, self.frame, layout) for each in grouping.keys])
         reducers = tuple([self._reducer(each, read.operator) for each in grouping.reductions])
         rows = max(read.estimate // EXPECTED_GROUPS, 1) if grouping.keys else 1
-        pushed = stored_groups(grouping, read.operator) if self.frame.pushdown else None
+        pushed = stored_groups(grouping, read.operator, self.frame.budget) if self.frame.pushdown else None
         return Group(read.operator, grouping, key_parts, reducers, rows, self.frame.budget, pushed)
 
     def _reducer(self, reduction: Reduction, rows: Operator) -> Reducer:

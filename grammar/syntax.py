@@ -341,18 +341,20 @@ def _field_names(node: Any) -> tuple[str, ...]:
     return names
 
 
-def children(node: Any) -> Iterator[Expression]:
+def children(node: Any) -> list[Expression]:
     """The expressions directly below an expression, from left to right; not those inside a sub-query."""
+    found: list[Expression] = []
     for name in _field_names(node):
-        yield from _expressions(getattr(node, name))
+        _gather(getattr(node, name), found)
+    return found
 
 
-def _expressions(value: Any) -> Iterator[Expression]:
+def _gather(value: Any, found: list[Expression]) -> None:
     if isinstance(value, Expression):
-        yield value
-    elif isinstance(value, tuple):
+        found.append(value)
+    elif type(value) is tuple:
         for each in value:
-            yield from _expressions(each)
+            _gather(each, found)
 
 
 def walk(node: Expression) -> Iterator[Expression]:

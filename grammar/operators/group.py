@@ -1,18 +1,18 @@
 """GROUP BY and aggregate functions.
 
-Where keys and arguments are attributes of one table, the engine folds the records of the scan without making rows of
-them. Otherwise rows are taken a chunk at a time, sorted into the groups' lists, and each list is folded into the states
-of its group: loops over values run inside Python's own functions, and no more than a chunk of rows is held.
+Where keys and arguments are attributes, the engine folds the records of a scan, or of several that it joins, without
+making rows of them. Otherwise rows are taken a chunk at a time, sorted into the groups' lists, and each list is folded
+into the states of its group: loops over values run inside Python's own functions, and no more than a chunk of rows is
+held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from engine.groups import Groups
 from grammar.bound import Grouping
 from grammar.budget import Budget
 from grammar.expressions import Constant, Evaluate
@@ -52,7 +52,14 @@ class Reducer:
             state.setdefault(identity(value), value)
         return state
 
-    def finish(self, state: Any) -> Value:
+    @property
+    def finish(self) -> Callable[[Any], Value]:
+        """From a state to the value of the function."""
+        if not self.distinct and not self.extra:
+            return self.aggregate.finish
+        return self._finished
+
+    def _finished(self, state: Any) -> Value:
         if self.distinct:
             state = self.aggregate.fold(self.aggregate.start(), list(state.values()))
         return self.aggregate.finish(state, *self.extra)
@@ -87,25 +94,17 @@ class Group:
         return Step("group" if self.key_parts else "aggregate", detail=shown)
 
     def rows(self) -> Iterator[Row]:
-        if self.stored is not None:
-            return iter(self._folded(self.stored))
-        if not self.key_parts:
-            return iter([self._finished((), self._whole())])
-        return iter([self._finished(key, states) for key, states in self._groups().values()])
+        if self.stored is not None and (folded := self.stored.groups(_identities)) is not None:
+            if not folded and not self.key_parts:
+                folded = [((), self._start())]
+            return self._finished(folded)
+        return self._finished(self._groups().values() if self.key_parts else [((), self._whole())])
 
-    def _finished(self, key: Row, states: list[Any]) -> Row:
-        return (*key, *[reducer.finish(state) for reducer, state in zip(self.reducers, states, strict=True)])
-
-    def _folded(self, stored: StoredGroups) -> list[Row]:
-        """The groups as the engine finds them."""
-        wanted = (*stored.keys, *[name for _, name in stored.reductions if name is not None])
-        groups = Groups(stored.scan.selection(wanted), stored.keys, stored.reductions, _identities)
-        for found in self.budget.ticking(groups.fold()):
-            self.budget.hold(found)
-        results = groups.results()
-        if not results and not self.key_parts:
-            return [self._finished((), self._start())]
-        return [self._finished(key, states) for key, states in results]
+    def _finished(self, groups: Iterable[tuple[Row, list[Any]]]) -> Iterator[Row]:
+        finish = [reducer.finish for reducer in self.reducers]
+        return iter(
+            [(*key, *[end(state) for end, state in zip(finish, states, strict=True)]) for key, states in groups]
+        )
 
     def _start(self) -> list[Any]:
         return [reducer.start() for reducer in self.reducers]

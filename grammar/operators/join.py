@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from engine import keys
-from grammar.bound import TableSource
+from grammar.bound import Key, TableSource
 from grammar.budget import Budget
 from grammar.expressions import Evaluate
 from grammar.frame import Layout, Row
@@ -45,15 +45,16 @@ def key_maker(parts: tuple[Evaluate, ...]) -> KeyOf:
 class HashJoin:
     """Looks for each left row's partners in a table of the right rows; without keys every right row is a candidate.
 
-    `places` are where the keys stand in the left and in the right rows, if they are columns. `test` is the rest of the
-    condition. `outer` keeps left rows without partner, `full` right ones as well. Where
-    memory does not do for the right rows, both sides go to disk first.
+    `ties` are the attributes that the keys are, if they are nothing else, and `places` where a single one stands in the
+    left and in the right rows. `test` is the rest of the condition. `outer` keeps left rows without partner,
+    `full` right ones as well. Where memory does not do for the right rows, both sides go to disk first.
     """
 
     left: Operator
     right: Operator
     left_key: KeyOf | None
     right_key: KeyOf | None
+    ties: tuple[tuple[Key, Key], ...] | None
     places: tuple[int, int] | None
     test: Test | None
     outer: bool

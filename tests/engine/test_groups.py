@@ -17,6 +17,7 @@ import engine
 from engine import keys
 from engine.groups import Groups
 from engine.predicates import Attribute, Filter, Not, Unknown, Within
+from engine.rows import Scanned
 from engine.sums import ExactSum
 
 LONG = "long " * 100
@@ -96,6 +97,18 @@ def mark(values: tuple[Any, ...]) -> str:
     return json.dumps(values, sort_keys=True)
 
 
+def grouped(
+    view: Any,
+    along: str,
+    names: tuple[str, ...],
+    where: Filter | None,
+    by: list[str],
+    wanted: list[Any] | tuple[Any, ...],
+) -> Groups:
+    rows = Scanned(0, view.selection(along, (keys.EVERYTHING,), names, where), names)
+    return Groups(rows, [(0, name) for name in by], [(kind, name and (0, name)) for kind, name in wanted], mark)
+
+
 def reduced(kind: str, values: list[Any]) -> Any:
     if kind == "rows":
         return len(values)
@@ -124,9 +137,9 @@ def test_groups_are_those_of_the_definition(
         wanted = tuple([(kind, None if kind == "rows" else name) for kind, name in reductions])
         with table.view() as view:
             names = tuple(dict.fromkeys([*by, *(name for _, name in wanted if name)]))
-            groups = Groups(view.selection(along, (keys.EVERYTHING,), names, None), by, wanted, mark)
+            groups = grouped(view, along, names, None, by, wanted)
             assert sum(groups.fold()) == len(groups.results())
-            groups = Groups(view.selection(along, (keys.EVERYTHING,), names, None), by, wanted, mark)
+            groups = grouped(view, along, names, None, by, wanted)
             list(groups.fold())
             found = {mark(key): [plain(each) for each in results] for key, results in groups.results()}
             expected: dict[str, list[dict[str, Any]]] = {}
@@ -151,9 +164,9 @@ def test_many_groups_with_a_filter_that_is_partly_unknown(node: engine.Node) -> 
     )
     unknown = Filter(Unknown(), ("id",), lambda row: row[0] % 2)
     with table.view() as view:
-        groups = Groups(view.selection("g", (keys.EVERYTHING,), ("g",), where), ["g"], [("rows", None)], mark)
+        groups = grouped(view, "g", ("g",), where, ["g"], [("rows", None)])
         assert sum(groups.fold()) == 3000 - 1111
         assert {count for _, [count] in groups.results()} == {3}
-        groups = Groups(view.selection("id", (keys.EVERYTHING,), ("g", "v"), unknown), ["g"], [("sum", "v")], mark)
+        groups = grouped(view, "id", ("g", "v"), unknown, ["g"], [("sum", "v")])
         assert sum(groups.fold()) == 1500
         assert sum(total.total for _, [total] in groups.results()) == sum(range(1, 9000, 2)) / 8
