@@ -1,7 +1,7 @@
 """Queries that a view answers without a plan: a record by its key, a count, a short run along one index.
 
 `directly` finds them once, when a statement is bound; each execution only fills in its literals and parameters. Where
-their values do not fit (a range too long, a text that an index holds in part), `rows` gives None, and a plan is made.
+their values do not fit (a range too long, a text that an index holds in part), `answer` gives None, and a plan is made.
 The rows and their order are those of the plan.
 """
 
@@ -84,12 +84,14 @@ class Count:
     keys: tuple[str, ...]
 
     def rows(self, view: Any, literals: Literals, parameters: Parameters, _: Budget) -> Rows | None:
-        if self.range is None:
-            return [dict.fromkeys(self.keys, view.count())]
+        assert self.range is not None
         bounds = self.range.bounds(literals, parameters)
         if bounds is None or not view.is_indexed(self.range.attribute):
             return None
-        return [dict.fromkeys(self.keys, view.count_in(self.range.attribute, bounds))]
+        return self.numbered(view.count_in(self.range.attribute, bounds))
+
+    def numbered(self, count: int) -> Rows:
+        return [dict.fromkeys(self.keys, count)]
 
 
 @dataclass(slots=True)
@@ -132,6 +134,17 @@ class Run:
 
 
 Direct = Lookup | Count | Run
+
+
+def answer(direct: Direct, table: Any, literals: Literals, parameters: Parameters, budget: Budget) -> Rows | None:
+    """The rows. A table counts its records without a view."""
+    if type(direct) is Count and direct.range is None:
+        return direct.numbered(table.count())
+    view = table.view()
+    try:
+        return direct.rows(view, literals, parameters, budget)
+    finally:
+        view.close()
 
 
 def directly(statement: BoundStatement) -> Direct | None:

@@ -21,7 +21,7 @@ from grammar.bound import (
     BoundUpdate,
 )
 from grammar.budget import UNWATCHED, Budget
-from grammar.direct import Direct, directly
+from grammar.direct import Direct, answer, directly
 from grammar.errors import SqlError
 from grammar.explain import analyzed, explained
 from grammar.frame import Frame
@@ -84,11 +84,8 @@ class Statement:
         direct = self.binding.direct
         if direct is None:
             return None
-        view = self.node.table(direct.source.schema, direct.source.table).view()
-        try:
-            return direct.rows(view, self.parsed.literals, self.parameters, budget)
-        finally:
-            view.close()
+        table = self.binding.tables[0].table()  # the only one
+        return None if table is None else answer(direct, table, self.parsed.literals, self.parameters, budget)
 
     def _is_narrowed(self, visible: Visible) -> bool:
         """Whether a * of the statement stands for less than everything."""
