@@ -51,6 +51,8 @@ def page(request: pytest.FixtureRequest) -> Iterator[list[Figure]]:
     yield figures
     if figures:
         name = request.module.__name__.rpartition("test_")[2]
+        if records.COUNT > records.USUAL:
+            name += f"-{records.COUNT}"
         results.write(name, request.module.TITLE, figures, records=records.COUNT)
 
 

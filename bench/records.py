@@ -13,6 +13,7 @@ from typing import Any
 
 Record = dict[str, Any]
 
+USUAL = 100_000  # figures of larger tables have pages of their own
 COUNT = int(os.environ.get("KENNEL_BENCH_RECORDS", "20000"))
 SCALARS = ("name", "breed", "age", "weight", "score", "adopted", "born", "email")
 OBJECT = "owner"

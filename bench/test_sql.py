@@ -1,22 +1,26 @@
-"""SQL statements beside SQLite's, on the same table with the same indexes; answers as lists of dictionaries."""
+"""SQL statements beside SQLite's and PostgreSQL's, on the same tables with the same indexes.
+
+Answers are lists of dictionaries, but those of PostgreSQL: see compare/postgres.py.
+"""
 
 from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import grammar
 from bench import flights, records
-from bench.compare import Contender
+from bench.compare import Contender, postgres
 from bench.compare.kennel import Kennel
+from bench.compare.postgres import Postgres
 from bench.compare.sqlite import Sqlite
 from bench.conftest import Measure
 
-TITLE = "SQL beside SQLite"
+TITLE = "SQL beside SQLite, and PostgreSQL without the making of Python objects"
 
 pytestmark = [
     pytest.mark.timeout(0),  # a large table takes its time to load
@@ -24,7 +28,7 @@ pytestmark = [
 ]
 
 Rows = list[dict[str, Any]]
-Query = Callable[[str], Rows]
+Query = Callable[[str], Any]
 
 BREEDS = 100
 HALF = records.HIGHEST_SCORE // 2
@@ -82,6 +86,11 @@ STATEMENTS: dict[str, Statement] = {
 }
 
 
+def breeds() -> list[records.Record]:
+    draw = random.Random(3)
+    return [{"name": f"breed {number:02}", "size": draw.choice("SML")} for number in range(BREEDS)]
+
+
 @pytest.fixture(scope="module")
 def queries(loaded: dict[str, Contender]) -> dict[str, Query]:
     """For each contender what answers a statement, once there are tables to join with."""
@@ -89,11 +98,9 @@ def queries(loaded: dict[str, Contender]) -> dict[str, Query]:
     assert isinstance(kennel, Kennel)
     assert isinstance(sqlite, Sqlite)
     node, connection = kennel.node, sqlite.connection
-    draw = random.Random(3)
-    breeds = [{"name": f"breed {number:02}", "size": draw.choice("SML")} for number in range(BREEDS)]
-    node.create_table("bench", "breed", primary_key="name").insert(breeds)
+    node.create_table("bench", "breed", primary_key="name").insert(breeds())
     connection.execute("CREATE TABLE breed (name TEXT PRIMARY KEY, size TEXT)")
-    connection.executemany("INSERT INTO breed VALUES (:name, :size)", breeds)
+    connection.executemany("INSERT INTO breed VALUES (:name, :size)", breeds())
     flights.fill_kennel(node)
     flights.fill_sqlite(connection)
     connection.execute("ANALYZE")
@@ -109,6 +116,21 @@ def queries(loaded: dict[str, Contender]) -> dict[str, Query]:
         return cursor.execute(statement.replace("bench.", "")).fetchall()
 
     return {Kennel.name: ask_kennel, Sqlite.name: ask_sqlite}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    if lacking := postgres.missing():
+        pytest.skip(f"PostgreSQL is not compared: there is no {lacking}")
+    server = Postgres()
+    try:
+        server.fill("bench.dog", records.batches())
+        server.fill("bench.breed", [breeds()])
+        for table, rows in flights.tables().items():
+            server.fill(f"bench.{table}", [rows])
+        yield server
+    finally:
+        server.close()
 
 
 def _as_dictionary(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
@@ -130,3 +152,16 @@ def test_statement(measure: Measure, queries: dict[str, Query], work: str, who: 
     first = statement(draw)
     assert _comparable(query(first)) == _comparable(queries[Sqlite.name](first))
     measure(work, who, lambda: query(statement(draw)))
+
+
+@pytest.mark.parametrize("work", STATEMENTS)
+def test_statement_of_postgresql(measure: Measure, queries: dict[str, Query], server: Postgres, work: str) -> None:
+    statement, draw = STATEMENTS[work], random.Random(5)
+    first = statement(draw)
+    assert _comparable(server.rows(_insensitive(first))) == _comparable(queries[Sqlite.name](first))
+    measure(work, Postgres.name, lambda: server.run(_insensitive(statement(draw))))
+
+
+def _insensitive(statement: str) -> str:
+    """LIKE ignores the case of letters everywhere else."""
+    return statement.replace(" LIKE ", " ILIKE ")
