@@ -17,6 +17,7 @@ from bench.compare.sqlite import Sqlite
 from bench.results import Figure
 
 CONTENDERS: tuple[type[Contender], ...] = (Kennel, Sqlite, Lmdb)
+SPEAKING_SQL: tuple[type[Contender], ...] = (Kennel, Sqlite)
 
 Measure = Callable[..., Any]
 
@@ -28,9 +29,13 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def loaded(directory: Path) -> Iterator[dict[str, Contender]]:
-    """Every contender with the same records in it, before any work is measured."""
-    contenders = {kind.name: kind(directory / kind.name) for kind in CONTENDERS}
+def loaded(request: pytest.FixtureRequest, directory: Path) -> Iterator[dict[str, Contender]]:
+    """Every contender with the same records in it, before any work is measured; LMDB only where it has work to do."""
+    of_engines = any(
+        "contender" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)
+    )
+    kinds = CONTENDERS if of_engines else SPEAKING_SQL
+    contenders = {kind.name: kind(directory / kind.name) for kind in kinds}
     for batch in records.batches():
         for contender in contenders.values():
             contender.insert(batch)
