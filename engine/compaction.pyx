@@ -101,14 +101,14 @@ cdef dict _live_bytes(Store store, const kn_meta* meta):
 
 def choose(segments: list[Segment], live: dict[int, int], active: int, keep_from: int, largest: int) -> list[Segment]:
     """The first run of adjacent sealed segments that is worth compacting; empty when there is none. Segments with sequence
-    numbers from `keep_from` on stay as they are."""
+    numbers from `keep_from` on stay as they are. No more than `largest` bytes are in use in it, unless it is one segment."""
     run: list[Segment] = []
     room = 0
     for segment, following in zip(segments, [*segments[1:], None], strict=False):
         last = segment.last_seq if segment.last_seq is not None else following.first_seq - 1 if following else None
         sealed = segment.segno != active and last is not None and segment.first_seq <= last < keep_from
         used = live.get(segment.segno, 0)
-        if sealed and used < LIVE_SHARE * (segment.size - KN_SEGMENT_HEADER) and room + used <= largest:
+        if sealed and used < LIVE_SHARE * (segment.size - KN_SEGMENT_HEADER) and (not run or room + used <= largest):
             run.append(segment)
             room += used
             continue
@@ -468,7 +468,7 @@ def compact(Store store, *, keep_from: int, forget_before: int, largest: int) ->
     """Begins one compaction if a run of segments is worth it (step 1); `finish` does the rest. Whether it did.
 
     Transactions from sequence number `keep_from` on are kept whole, tombstones from version `forget_before` (µs) on are
-    kept; `largest` bytes may go into the new segment."""
+    kept; `largest` bytes may go into the new segment, or what is in use in one."""
     cdef kn_meta meta
     cdef uint32_t slot
     segments, replaced = split(list_segments(&store.core.log, store.directory))

@@ -23,6 +23,7 @@ CHECKPOINT_BYTES = 16 << 20  # of log since the last checkpoint, which a recover
 CHURNED = 4  # one is due, too, when one page of the index in so many is free: most of these wait for it
 LEAST_BYTES = 1 << 20  # of log, however many are free; so much since the last round is reason for the next one
 LARGEST_SEGMENT = 64 << 20
+SHARE = 6  # of its log is copied by one compaction at most: until that has ended, both are there
 GROWTH = 8  # a log is looked at for compaction when it has grown by one part in so many
 WORTH = 64 << 10  # a compaction that frees less was the last until then
 PATIENCE = 60.0  # seconds until a table that could not be opened is tried again
@@ -127,7 +128,8 @@ class Maintenance:
             return False
         keep_from = self._keep_from(definition, store)
         forget_before = (time.time_ns() // 1000) - TOMBSTONE_DAYS * DAY
-        if not compact(store, keep_from=keep_from, forget_before=forget_before, largest=LARGEST_SEGMENT):
+        largest = min(LARGEST_SEGMENT, counters["log_bytes"] // SHARE)
+        if not compact(store, keep_from=keep_from, forget_before=forget_before, largest=largest):
             progress.appended, progress.again = counters["appended"], False
             return False
         progress.size = counters["log_bytes"]

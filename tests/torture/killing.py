@@ -1,11 +1,11 @@
-"""The experiment of test_kills.py, run as a process of its own: python killing.py DIRECTORY SEED KILLS HITS
+"""The experiment of test_kills.py, run as a process of its own: python killing.py DIRECTORY SEED KILLS HITS WRITES
 
 Four writers, four readers and one keeper (checkpoints, compaction) work on one table and are killed, at failpoints and
 at random; or stopped while they hold a lock, and later continued or killed. A failpoint that everybody passes kills at
 one of its next HITS hits. What a writer does it writes down before (intent) and after (acknowledgement), in a file that
 outlives it. Whoever follows a killed writer finds its records as they were either before or after the request that was
 under way; readers find every record whole, every request whole, and everything that was acknowledged before they
-looked.
+looked. It ends after so many kills, when so many writes are acknowledged.
 
 Prints one JSON object: what was killed and stopped where, how often each failpoint was passed, and what was wrong.
 """
@@ -362,10 +362,11 @@ CAST: list[tuple[type[Writer] | type[Reader] | type[Keeper], int]] = [
 
 
 class Killer:
-    def __init__(self, directory: Path, seed: int, kills: int, hits: int, failpoints: Failpoints) -> None:
+    def __init__(self, directory: Path, seed: int, kills: int, hits: int, writes: int, failpoints: Failpoints) -> None:
         self.directory = directory
         self.random = random.Random(seed)
         self.wanted = kills
+        self.writes = writes
         self.hits = hits
         self.failpoints = failpoints
         self.kills: Counter[str] = Counter()
@@ -378,7 +379,7 @@ class Killer:
 
     def run(self) -> None:
         tables = 0
-        while sum(self.kills.values()) < self.wanted and not self.failures:
+        while not self.failures and (sum(self.kills.values()) < self.wanted or self.acknowledged < self.writes):
             self._one_table(self.directory / f"{tables}")
             tables += 1
 
@@ -389,7 +390,7 @@ class Killer:
         store = experiment.open()
         store.write("insert", [seal({"id": "counter", "n": 0})])
         store.close()
-        end = min(self.wanted, sum(self.kills.values()) + KILLS_PER_TABLE)
+        end = sum(self.kills.values()) + KILLS_PER_TABLE
         try:
             while sum(self.kills.values()) < end and not self._failed(experiment):
                 self._fill_the_cast(experiment)
