@@ -6,8 +6,9 @@ When a page may be used again is told in reuse.pyx. For checkpoints there are th
   ready    the last checkpoint does not hold them; only readers may. Chains of pages.
   waiting  the last checkpoint holds them: until the next one. A ring in shared memory, `old`, and a chain behind it.
 
-A page that turns out to be read still is put back, behind the others. Readers are many and most of them brief, so that a
-transaction looks at some pages more than it takes, and no list of pages is kept for each of them.
+A page that turns out to be read still is put back, behind the others; one that the last checkpoint holds, and the pending one
+does not, is put to those that wait. Else what could be used would be kept behind them, and the index grow meanwhile. So a
+transaction looks at some pages more than it takes, in proportion.
 
 What a ring has no room for goes to the chains. Ring positions and the tops of the chains are part of the published state,
 and published pages of a chain are not written to: a writer that dies has taken nothing out.
@@ -39,7 +40,8 @@ from libc.string cimport memcpy, memset
 
 cdef enum:
     HOLES = 1024                # at most so many are made under one hold of the writer mutex
-    PASSED_OVER = 256           # at most so many pages that are read still does a transaction put back
+    PASSED_OVER = 256           # at most so many pages does a transaction put back
+    WORTH = 4                   # and so many more for each page that it takes
 
 
 # ---- lists in memory ----
@@ -200,7 +202,9 @@ cdef bint _take_chained(Txn* txn, kn_free_page* page) noexcept nogil:
     cdef kn_shared* shared = txn.pager.shared
     while _next_chained(txn, page) and not _must_stop(txn, page):
         if not checkpoints_allow(shared, page) and page.freed <= kn_load64(&shared.pending_checkpoint):
-            return False                # before that is on disk
+            if txn.passed_over >= PASSED_OVER:
+                return False            # until that is on disk
+            txn.passed_over += 1
         txn.meta.taken += 1
         txn.meta.chained -= 1
         if _pass_over(txn, page):
@@ -236,6 +240,7 @@ cdef uint32_t take_free(Txn* txn, bint* hole) noexcept nogil:
         txn.readers_known = True
     if not _take_young(txn, &page) and not _take_chained(txn, &page):
         return 0
+    txn.passed_over -= WORTH
     hole[0] = page.hole
     return page.pgno
 

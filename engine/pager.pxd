@@ -35,7 +35,7 @@ cdef struct Txn:
     uint64_t reading[READING]   # the states before the visible one that are read, when there are so few
     int readers                 # how many there are
     bint readers_known
-    int passed_over             # free pages that it could not take because of them
+    int passed_over             # free pages that it could not take, less what those that it took are worth
     uint32_t* spare             # pages made and freed by this very transaction
     int spares, spare_room
     PageList early, late        # free pages that the rings have no room for; the last checkpoint has the late ones
