@@ -18,28 +18,31 @@ from engine.errors import Corrupt
 
 
 cdef class Rows:
-    """Attributes have (number, name) as keys, where the number tells the tables of a join apart."""
+    """Attributes have (number, name) as keys, where the number tells the tables of a join apart. Without a table there are no
+    rows, no attributes, and nothing to keep."""
 
     cdef bint advance(self) except -1:
         """One more step; False when there is nothing left."""
-        raise NotImplementedError
+        return False
 
     cdef int next(self) noexcept nogil:
         """Stands on the next row of the step, or tells what is in the way."""
         return STEP_ENDED
 
     cdef int help(self, int outcome) except -1:
-        raise NotImplementedError
+        """Sees to what `next` came to, or raises what it means."""
+        return 0
 
     cdef int enter(self) except -1:
-        raise NotImplementedError
+        """From now on until `leave` the files stay."""
+        return 0
 
     cdef int leave(self) except -1:
-        raise NotImplementedError
+        return 0
 
     cdef Stored* value(self, tuple key) except? NULL:
         """Where the value of an attribute stands; NULL for one of no table here."""
-        raise NotImplementedError
+        return NULL
 
     cdef void save(self, Stored* out) noexcept nogil:
         """The `width` values of the current row."""
