@@ -38,12 +38,13 @@ Keeper = Callable[[str], int | None]
 @dataclass(slots=True)
 class _Progress:
     """Of one table: bytes appended to its log when it was last looked at for compaction, the size of the log before the
-    last one, and whether another may be worth it when the table rests; bytes appended at the last round, and whether
-    its free pages are trimmed."""
+    last one, and whether another may be worth it when the table rests; bytes appended when the last round began, and
+    when it came to its end; and whether its free pages are trimmed."""
 
     appended: int = -1
     size: int = 0
     again: bool = False
+    begun: int = -1
     seen: int = -1
     trimmed: bool = False
 
@@ -82,6 +83,7 @@ class Maintenance:
     def look_after(self, definition: TableDefinition, store: Store, checkpoint_bytes: int = CHECKPOINT_BYTES) -> bool:
         """One table's round; whether it is worth while to have the next one soon. A table in trouble is logged and
         left for the next. Corrupt: both index and log are."""
+        self._progress.setdefault(definition.id, _Progress()).begun = store.appended
         if store.rebuild():
             log.warning("'%s.%s': the index was damaged and is made anew", definition.schema, definition.name)
         try:
@@ -98,10 +100,14 @@ class Maintenance:
             return False
 
     def is_due(self, stores: Iterable[tuple[str, Store]]) -> bool:
-        """Whether one of these tables, by their ids, was written to so much since its round that it needs one now."""
+        """Whether one of these tables, by their ids, was written to so much since its round began that it needs another
+        now. Also a round that failed counts, and a table that was given up needs none: else there were no end to them.
+        """
         for table_id, store in stores:
             progress = self._progress.get(table_id)
-            if progress is not None and store.appended - progress.seen >= LEAST_BYTES:
+            if progress is None or table_id in self._troubles:
+                continue
+            if store.appended - progress.begun >= LEAST_BYTES:
                 return True
         return False
 
@@ -119,7 +125,7 @@ class Maintenance:
 
     def _compact(self, definition: TableDefinition, store: Store) -> bool:
         """Whether the log was compacted, or is being so."""
-        progress = self._progress.setdefault(definition.id, _Progress())
+        progress = self._progress[definition.id]
         self._finish(definition, store, progress)
         counters = store.counters()
         grown = counters["appended"] - progress.appended
@@ -150,7 +156,7 @@ class Maintenance:
     def _trim(self, definition: TableDefinition, store: Store) -> None:
         """A table that nobody has written to since the last round gives the blocks of its free pages back."""
         counters = store.counters()
-        progress = self._progress.setdefault(definition.id, _Progress())
+        progress = self._progress[definition.id]
         if counters["appended"] == progress.seen and not progress.trimmed:
             store.checkpoint()
             store.trim()

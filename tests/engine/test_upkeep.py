@@ -96,3 +96,20 @@ def test_endless_updates_do_not_make_the_files_grow(node: engine.Node, table: en
             table.update([{"id": draw.randrange(10_000), "n": draw.random()} for _ in range(20)])
         node.maintain()
         assert size(table) <= 2.5 * live
+
+
+def test_a_round_that_failed_is_not_due_again_at_once(
+    node: engine.Node, table: engine.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a full disk would fill the log of the node, ten rounds a second."""
+
+    def fail(*_: object, **__: object) -> bool:
+        raise engine.DiskFull("There is no space left on the device")
+
+    node.maintain()
+    assert not node.is_upkeep_due()
+    table.insert([{"id": key, "text": "x" * 1000} for key in range(2000)])
+    assert node.is_upkeep_due()
+    monkeypatch.setattr("engine.maintenance.compact", fail)
+    node.maintain()
+    assert not node.is_upkeep_due()
