@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ways import other_ways, texts
 
 import engine
 import grammar
@@ -63,13 +64,6 @@ CONDITIONS = [
 PAGES = ["", "LIMIT 0", "LIMIT 7", "LIMIT 30 OFFSET 5", "OFFSET 390"]
 
 
-def run(node: engine.Node, sql: str, **options: Any) -> list[str]:
-    """The rows as texts, which tell 1 from true."""
-    found = grammar.prepare(node, sql).run(**options)
-    assert isinstance(found, list)
-    return [repr(row) for row in found]
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(DIRECTIONS)).map("".join), min_size=1, max_size=3),
@@ -80,10 +74,9 @@ def test_the_order_is_the_same_whoever_sorts(
 ) -> None:
     order = ", ".join([*keys, "id"]).replace("nothing.n", "NULL + n")
     sql = f"SELECT {items} FROM d.t {condition} ORDER BY {order} {page}"
-    wanted = run(node, sql, pushdown=False)
-    assert run(node, sql) == wanted, sql
-    assert run(node, sql, indexes=False) == wanted, sql
-    assert run(node, sql, budget=grammar.Budget(60, 10**6, memory=1 << 30)) == wanted, sql
+    wanted = texts(node, sql, pushdown=False)
+    for found in other_ways(node, sql):
+        assert found == wanted, sql
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +89,11 @@ def many(node: engine.Node) -> engine.Node:
 def test_what_has_no_room_as_keys_is_sorted_as_rows_on_disk(many: engine.Node, tmp_path: Path) -> None:
     sql = "SELECT COUNT(*) AS c, FIRST(q.id) AS a, LAST(q.id) AS b FROM (SELECT id FROM d.many ORDER BY s) q"
     budget = grammar.Budget(memory=1 << 20, disk=1 << 24, directory=tmp_path / "spill")
-    assert run(many, sql, budget=budget, indexes=False) == run(many, sql, pushdown=False)
+    assert texts(many, sql, budget=budget, indexes=False) == texts(many, sql, pushdown=False)
     assert budget.written > 0
 
 
 def test_the_best_of_many_take_little_memory(many: engine.Node) -> None:
     sql = "SELECT id FROM d.many ORDER BY s DESC, id LIMIT 3 OFFSET 2"
     budget = grammar.Budget(rows=100, memory=1 << 21)
-    assert run(many, sql, budget=budget, indexes=False) == run(many, sql, pushdown=False)
+    assert texts(many, sql, budget=budget, indexes=False) == texts(many, sql, pushdown=False)
