@@ -140,6 +140,7 @@ cdef extern from "atomics.h" nogil:
     void kn_or64(uint64_t* at, uint64_t bits)
     uint32_t kn_add32(uint32_t* at, uint32_t value)
     void kn_fence()
+    void kn_fence_loads()
     int kn_swap_pointer(void** at, void* expected, void* value)
     void kn_raise32(uint32_t* at, uint32_t value)
     int kn_swap32(uint32_t* at, uint32_t expected, uint32_t value)

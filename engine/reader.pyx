@@ -1,19 +1,21 @@
 """Opening views of one table, and reads of one record or one number, for which a view would cost more than the read.
 
 Every read first makes sure that the table is still there, and asks the catalog what it is only when the catalog has
-published another state since: otherwise that is one load from shared memory. A short read then takes a reader slot,
-reads, and gives the slot back, as a view does, in a StoreView that is kept for the next one. Under the interpreter's
-lock reads follow each other; one that comes in the midst of another all the same makes a view of its own.
+published another state since: otherwise that is one load from shared memory. A read of a record then takes a reader
+slot, reads, and gives the slot back, as a view does, in a StoreView that is kept for the next one. Under the
+interpreter's lock reads follow each other; one that comes in the midst of another all the same makes a view of its own.
+A number that the published state itself holds takes no slot, because it needs no pages.
 
 Tables whose records expire are read through a View.
 """
 
 from collections.abc import Callable, Iterable
 
-from engine.layout cimport kn_load64
+from engine.layout cimport kn_load64, kn_published
+from engine.shared cimport published_names, published_records
 from engine.snapshot cimport StoreView
 from engine.store cimport Store
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from engine.errors import KennelError
 from engine.view import View
@@ -38,6 +40,22 @@ cdef class Reader:
         self.known, self.publication = definition, publication
         self.expires = definition.expiration is not None
         return 0
+
+    cdef kn_published* state(self) except NULL:
+        """Where the state stands that readers see."""
+        if self.store.closed:
+            self.describe()     # a table that was dropped meanwhile says so
+            self.store.need_open()
+        return &self.store.core.shared.visible if self.store.durable_first else &self.store.core.shared.head
+
+    cdef bint is_as(self, object definition, uint64_t names) except -1:
+        """Whether the table still is what its definition and the version of its names said at some time. NoSuchTable, Closed."""
+        self.look()
+        return self.known is definition and published_names(self.state()) == names
+
+    cdef int64_t records(self) except -1:
+        """How many there are, after a look, if they do not expire."""
+        return <int64_t>published_records(self.state())
 
     cdef StoreView begin(self):
         cdef StoreView view = self.idle
@@ -99,13 +117,13 @@ cdef class Reader:
 
     def count(self) -> int:
         """How many records there are."""
-        cdef StoreView view
         self.look()
         if self.expires:
             with self.view() as lasting:
                 return lasting.count()
-        view = self.begin()
-        try:
-            return view.meta.primary.entries
-        finally:
-            self.end(view)
+        return self.records()
+
+    @property
+    def names_version(self) -> int:
+        """Moves when an attribute appears or goes. Closed."""
+        return published_names(self.state())

@@ -12,6 +12,8 @@ cdef void write_slot(kn_published* published, const kn_meta* meta) noexcept nogi
 cdef void turn_slot(kn_published* published) noexcept nogil
 cdef void publish(kn_published* published, const kn_meta* meta) noexcept nogil
 cdef uint64_t read_published(kn_published* published, kn_meta* meta) noexcept nogil
+cdef uint64_t published_records(kn_published* published) noexcept nogil
+cdef uint64_t published_names(kn_published* published) noexcept nogil
 cdef void begin_read(kn_shared* shared, uint32_t slot, kn_published* source, kn_meta* meta) noexcept nogil
 cdef void end_read(kn_shared* shared, uint32_t slot) noexcept nogil
 cdef uint64_t oldest_reader(kn_shared* shared) noexcept nogil

@@ -31,8 +31,8 @@ import os
 from pathlib import Path
 
 from engine.layout cimport (
-    KN_IDLE, KN_INDEX_FORMAT, KN_PAGE_SIZE, KN_READERS, kn_crc32c, kn_fence, kn_load32, kn_load64, kn_meta, kn_pause, kn_published,
-    kn_reader, kn_shared, kn_store32, kn_store64, kn_swap32, pthread_mutex_t,
+    KN_IDLE, KN_INDEX_FORMAT, KN_PAGE_SIZE, KN_READERS, kn_crc32c, kn_fence, kn_fence_loads, kn_load32, kn_load64, kn_meta, kn_pause,
+    kn_published, kn_reader, kn_shared, kn_store32, kn_store64, kn_swap32, pthread_mutex_t,
 )
 from engine.posix cimport (
     CLOCK_REALTIME, EBUSY, EOWNERDEAD, LOCK_UN, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, PTHREAD_MUTEX_ROBUST,
@@ -137,6 +137,28 @@ cdef uint64_t read_published(kn_published* published, kn_meta* meta) noexcept no
         kn_fence()
         if kn_load64(&published.generation) == generation:
             return generation
+
+
+cdef uint64_t published_records(kn_published* published) noexcept nogil:
+    """How many records the current state has. A number needs no copy of the state, nor its pages."""
+    cdef uint64_t generation, records
+    while True:
+        generation = kn_load64(&published.generation)
+        records = published.slot[generation & 1].primary.entries
+        kn_fence_loads()
+        if kn_load64(&published.generation) == generation:
+            return records
+
+
+cdef uint64_t published_names(kn_published* published) noexcept nogil:
+    """Which names its attributes have: the generation of these."""
+    cdef uint64_t generation, names
+    while True:
+        generation = kn_load64(&published.generation)
+        names = published.slot[generation & 1].names_generation
+        kn_fence_loads()
+        if kn_load64(&published.generation) == generation:
+            return names
 
 
 cdef void begin_read(kn_shared* shared, uint32_t slot, kn_published* source, kn_meta* meta) noexcept nogil:

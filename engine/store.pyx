@@ -163,11 +163,6 @@ cdef class Store:
         return self.published(self.durable_first).seq
 
     @property
-    def names_version(self) -> int:
-        """Moves whenever an attribute appears or goes, as far as readers see."""
-        return self.published(self.durable_first).names_generation
-
-    @property
     def is_behind(self) -> bool:
         """Whether a commit waits to be made durable."""
         cdef kn_meta head

@@ -77,7 +77,7 @@ class Table:
         self._store = store
         self._catalog = catalog
         self._look_after = look_after
-        self._reader = Reader(store, catalog.store, partial(_defined, catalog, self.id, self.schema, self.name))
+        self.reader = Reader(store, catalog.store, partial(_defined, catalog, self.id, self.schema, self.name))
         self._history = History(store)
         self._reading_log = threading.Lock()
         self.feed = Feed(store, node_id, node_name)  # what replication reads and writes
@@ -88,7 +88,7 @@ class Table:
     @property
     def definition(self) -> TableDefinition:
         """What the catalog now says of this table. NoSuchTable, Closed."""
-        return self._reader.definition()
+        return self.reader.definition()
 
     @property
     def directory(self) -> Path:
@@ -163,11 +163,11 @@ class Table:
     @property
     def names_version(self) -> int:
         """Moves when an attribute appears or goes: `attribute_names` stays as it is while this and `definition` do."""
-        return self._store.names_version
+        return self.reader.names_version
 
     def view(self) -> View:
         """The table at this point; close it, or use it as a context manager."""
-        return self._reader.view()
+        return self.reader.view()
 
     def has_moved_on(self, view: View) -> bool:
         """Whether the table was written since the view was opened."""
@@ -200,11 +200,11 @@ class Table:
 
     def get(self, key: Any) -> Record | None:
         """The record of a primary key. InvalidKey, NoSuchTable, Corrupt."""
-        return self._reader.get(key)
+        return self.reader.get(key)
 
     def get_many(self, keys: Sequence[Any]) -> list[Record]:
         """The records of these keys in this order; unknown keys are left out."""
-        return self._reader.get_many(keys)
+        return self.reader.get_many(keys)
 
     def search(
         self,
@@ -234,7 +234,7 @@ class Table:
     def count(self, attribute: str | None = None, comparator: str | None = None, value: Any = None) -> int:
         """How many records there are, or how many a search would find."""
         if attribute is None:
-            return self._reader.count()
+            return self.reader.count()
         with self.view() as view:
             if comparator is None:
                 raise InvalidSearch(f"Search condition for {attribute} must have a comparator")

@@ -5,9 +5,10 @@ with engine.open_node("/data/kennel") as node:
     grammar.query(node, "SELECT * FROM dev.dog WHERE id = ?", [1])      # -> list of dicts, or the write reply
 """
 
+from grammar.asking import query
 from grammar.budget import Budget
 from grammar.errors import SqlError, UnknownColumn
 from grammar.scope import Touch
-from grammar.statement import Statement, prepare, query
+from grammar.statement import Statement, prepare
 
 __all__ = ["Budget", "SqlError", "Statement", "Touch", "UnknownColumn", "prepare", "query"]

@@ -50,14 +50,10 @@ class Known:
 
 
 _known: dict[str, Known] = {}
-_whole: dict[str, Parsed] = {}  # statements without literals, by their text
 
 
 def parse(sql: Any) -> Parsed:
     """The syntax tree of one statement. Raises SqlError."""
-    whole = _whole.get(sql) if type(sql) is str else None
-    if whole is not None:
-        return whole
     if sql is None or sql == "":
         raise SqlError(MISSING)
     if not isinstance(sql, str) or not is_text(sql):
@@ -72,18 +68,9 @@ def parse(sql: Any) -> Parsed:
     statement = _tree(sql, tokens)
     literals = tuple([token.value for token in tokens if token.slot is not None])
     kept = literals == found and len(key) <= LONGEST_KEPT
-    parsed = Parsed(statement, literals, kept)
-    if kept and not literals:
-        _remember_whole(sql, parsed)
-    elif kept:
+    if kept:
         _remember(key, literals, statement)
-    return parsed
-
-
-def _remember_whole(sql: str, parsed: Parsed) -> None:
-    if len(_whole) >= KEPT_SHAPES:
-        _whole.clear()
-    _whole[sql] = parsed
+    return Parsed(statement, literals, kept)
 
 
 def _remember(key: str, literals: tuple[Any, ...], statement: syntax.Statement) -> None:

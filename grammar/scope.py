@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import engine
 from grammar import syntax
 from grammar.bound import BoundQuery, Field, Key, QuerySource, TableSource
 from grammar.errors import SqlError, UnknownColumn, UnknownTable, ambiguous_column, closest
+from grammar.kept import TableState
 from grammar.syntax import Expression, walk
 
 Visible = Callable[[str, str], "list[str] | None"]
@@ -29,28 +29,6 @@ class Touch:
     table: str
     action: str
     attributes: tuple[str, ...] | None
-
-
-@dataclass(slots=True)
-class TableState:
-    """What a bound statement depends on: it stays valid as long as its tables are the same.
-
-    The table is held weakly, because bound statements are kept longer than a node is open.
-    """
-
-    table: Callable[[], Any]
-    definition: Any
-    names_version: int
-
-    @classmethod
-    def of(cls, table: Any) -> TableState:
-        """To be asked for before the names: if these change in between, the state is found to be old."""
-        return cls(weakref.ref(table), table.definition, table.names_version)
-
-    def is_current(self) -> bool:
-        """Raises engine.NoSuchTable when the table was dropped."""
-        table = self.table()
-        return table is not None and table.definition is self.definition and table.names_version == self.names_version
 
 
 def _attributes(table: Any) -> tuple[str, ...]:

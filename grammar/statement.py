@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import engine
 from grammar import syntax
 from grammar.bind_statement import bind_statement
 from grammar.bound import (
@@ -17,23 +15,22 @@ from grammar.bound import (
     BoundExplain,
     BoundInsert,
     BoundQuery,
-    BoundStatement,
     BoundUpdate,
 )
 from grammar.budget import UNWATCHED, Budget
-from grammar.direct import Direct, answer, directly
+from grammar.direct import Count, answer, directly
 from grammar.errors import SqlError
 from grammar.explain import analyzed, explained
 from grammar.frame import Frame
+from grammar.kept import Binding, Known, by_text, by_tree, keep, meet
 from grammar.parse import Parsed, parse
 from grammar.plan import plan
-from grammar.scope import Catalog, TableState, Touch, Visible
+from grammar.scope import Catalog, Touch, Visible
 from grammar.values import Value, finite, is_text
 from grammar.write import Writer
 
 Parameters = Sequence[Value] | Mapping[str, Value]
 Accepted = Mapping[int | str, Value]
-KEPT_BINDINGS = 1024
 
 
 @dataclass(slots=True)
@@ -84,7 +81,7 @@ class Statement:
         direct = self.binding.direct
         if direct is None:
             return None
-        table = self.binding.tables[0].table()  # the only one
+        table = self.binding.table()  # the only one
         return None if table is None else answer(direct, table, self.parsed.literals, self.parameters, budget)
 
     def _is_narrowed(self, visible: Visible) -> bool:
@@ -117,68 +114,52 @@ class Statement:
             yield frame({table: snapshot.table(*table) for table in tables})
 
 
-@dataclass(slots=True)
-class Binding:
-    """A bound statement as it is kept: for the node it was bound on, as long as the tables it names stay as they were.
-
-    The node is held weakly. The syntax tree is held so that its identity, under which this is kept, stays its own.
-    """
-
-    node: Callable[[], Any]
-    statement: syntax.Statement
-    bound: BoundStatement
-    direct: Direct | None
-    touches: tuple[Touch, ...]
-    tables: tuple[TableState, ...]
-    parameters: tuple[int | str, ...]
-
-    def is_valid(self, node: Any) -> bool:
-        if self.node() is not node:
-            return False
-        try:
-            for state in self.tables:
-                if not state.is_current():
-                    return False
-        except engine.NotFound:
-            return False
-        return True
-
-
-_bindings: dict[tuple[int, int], Binding] = {}
-
-
 def prepare(node: Any, sql: Any, parameters: Parameters | None = None) -> Statement:
     """Parses and binds a statement. Raises SqlError, and engine.NotFound for a table or schema that a query names."""
+    known = by_text(node, sql)
+    return of_text(node, sql, parameters) if known is None else of_known(node, known, parameters)
+
+
+def of_text(node: Any, sql: Any, parameters: Parameters | None) -> Statement:
+    """The same for a text of which nothing is kept."""
     parsed = parse(sql)
-    binding = _bindings.get((id(node), id(parsed.statement))) if parsed.kept else None
-    if binding is None or not binding.is_valid(node):
+    if not parsed.kept:
+        return _of(node, parsed, _bind(node, parsed.statement), parameters)
+    binding = by_tree(node, parsed.statement)
+    if binding is None:
         binding = _bind(node, parsed.statement)
-        if parsed.kept:
-            _keep(binding, node)
+        keep(node, binding)
+    meet(sql, parsed, binding)
+    return _of(node, parsed, binding, parameters)
+
+
+def of_known(node: Any, known: Known, parameters: Parameters | None) -> Statement:
+    """A statement of what is kept of its text. Raises SqlError for parameters that do not fit."""
+    return _of(node, known.parsed, known.binding, parameters)
+
+
+def _of(node: Any, parsed: Parsed, binding: Binding, parameters: Parameters | None) -> Statement:
     given: Accepted = {}
     if parameters or binding.parameters:
         given = _accepted(() if parameters is None else parameters, binding.parameters)
     return Statement(node, parsed, given, binding)
 
 
-def query(node: Any, sql: Any, parameters: Parameters | None = None) -> list[dict[str, Any]] | dict[str, Any]:
-    """Prepares and runs a statement: the rows of a query, or the reply of a write."""
-    return prepare(node, sql, parameters).run()
-
-
 def _bind(node: Any, statement: syntax.Statement) -> Binding:
     catalog = Catalog(node)
     bound = bind_statement(statement, catalog)
+    direct = directly(bound)
     wanted = [each.key for each, _ in syntax.nodes(statement) if isinstance(each, syntax.Parameter)]
-    parameters = tuple(dict.fromkeys(wanted))
-    tables = tuple(catalog.seen.values())
-    return Binding(weakref.ref(node), statement, bound, directly(bound), tuple(catalog.touches()), tables, parameters)
-
-
-def _keep(binding: Binding, node: Any) -> None:
-    if len(_bindings) >= KEPT_BINDINGS:
-        _bindings.clear()
-    _bindings[id(node), id(binding.statement)] = binding
+    return Binding(
+        node,
+        statement,
+        bound,
+        direct,
+        touches=tuple(catalog.touches()),
+        tables=tuple(catalog.seen.values()),
+        parameters=tuple(dict.fromkeys(wanted)),
+        counted=direct.keys if isinstance(direct, Count) and direct.range is None else None,
+    )
 
 
 def _accepted(given: Any, wanted: tuple[int | str, ...]) -> Accepted:

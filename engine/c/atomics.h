@@ -21,6 +21,7 @@ static inline uint64_t kn_add64(uint64_t *at, uint64_t value) { return __atomic_
 static inline void kn_or64(uint64_t *at, uint64_t bits) { __atomic_fetch_or(at, bits, __ATOMIC_RELAXED); }
 static inline uint32_t kn_add32(uint32_t *at, uint32_t value) { return __atomic_add_fetch(at, value, __ATOMIC_ACQ_REL); }
 static inline void kn_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+static inline void kn_fence_loads(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
 static inline int kn_swap32(uint32_t *at, uint32_t expected, uint32_t value) {
     return __atomic_compare_exchange_n(at, &expected, value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 import engine
 import grammar
 from engine import expiration
+from grammar.kept import Binding
 
 EXAMPLES = 10_000 if os.environ.get("KENNEL_TORTURE") == "long" else 100
 LONG = "x" * 500
@@ -107,11 +107,24 @@ def pages(draw: Draw, rows: int) -> list[Page]:
     ]
 
 
+def without_direct(node: engine.Node, binding: Binding) -> Binding:
+    return Binding(
+        node,
+        binding.statement,
+        binding.bound,
+        None,
+        touches=binding.touches,
+        tables=binding.tables,
+        parameters=binding.parameters,
+        counted=None,
+    )
+
+
 def run(node: engine.Node, sql: str, *, planned: bool = False, **options: Any) -> Rows:
     """The rows, with `planned` in no case without a plan."""
     statement = grammar.prepare(node, sql)
     if planned:
-        statement.binding = replace(statement.binding, direct=None)
+        statement.binding = without_direct(node, statement.binding)
     found = statement.run(**options)
     assert isinstance(found, list)
     return found
