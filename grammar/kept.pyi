@@ -9,6 +9,7 @@ from grammar.scope import Touch
 
 KEPT_BINDINGS: int
 KEPT_TEXTS: int
+LONGEST_TEXT: int
 
 class TableState:
     @staticmethod

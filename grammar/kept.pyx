@@ -20,6 +20,7 @@ from engine.errors import NotFound
 
 KEPT_BINDINGS = 1024
 KEPT_TEXTS = 512
+LONGEST_TEXT = 4_096            # characters; a short shape may have a literal of any length
 
 cdef enum:
     MARKS = 1024                # a power of two
@@ -137,6 +138,8 @@ def meet(str sql, parsed, Binding binding) -> None:
     cdef Py_hash_t text = hash(sql)
     cdef Py_hash_t* met = &_met[text & (MARKS - 1)]
     cdef Known known
+    if len(sql) > LONGEST_TEXT:
+        return
     if parsed.literals and met[0] != text:
         met[0] = text
         return

@@ -279,6 +279,12 @@ class TestTexts:
             assert trees <= kept.KEPT_BINDINGS
             assert texts <= kept.KEPT_TEXTS
 
+    def test_long_texts_are_not_kept(self, table, again):
+        before = kept.sizes()[1]
+        for length in (kept.LONGEST_TEXT, 1_000_000):
+            assert again(f"SELECT id FROM a.t WHERE age = '{'x' * length}'") == []
+        assert kept.sizes()[1] == before
+
     def test_texts_with_literals_that_come_once_are_not_kept(self, table, run):
         before = kept.sizes()[1]
         for number in range(400):
