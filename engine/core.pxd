@@ -26,6 +26,7 @@ cdef struct Core:
     uint8_t* frame              # guarded by the writer mutex
     size_t frame_room, frame_used
     uint32_t frame_segno, frame_start
+    size_t frame_pending        # where in the frame the operation is that has not changed the trees yet; 0 = none
     kn_tree* trees              # attribute trees opened by the running transaction
     uint8_t* tree_states
     uint32_t tree_room

@@ -29,6 +29,7 @@ cdef int log_install(Log* log, uint32_t segno, kn_segment* header, const void* f
 cdef void log_forget(Log* log, uint32_t segno) noexcept nogil
 cdef int log_activate(Log* log, uint32_t segno, uint64_t first_seq, uint64_t salt) noexcept nogil
 cdef int log_write(Log* log, uint32_t segno, uint32_t offset, const void* data, size_t size) noexcept nogil
+cdef void log_start_writing(Log* log, uint32_t segno, uint32_t offset, size_t size) noexcept nogil
 cdef int log_blot(Log* log, uint32_t segno, uint64_t offset, size_t length) noexcept nogil
 cdef int log_sync(Log* log, uint32_t first, uint32_t last) noexcept nogil
 cdef uint64_t segment_size(uint64_t log_bytes) noexcept nogil

@@ -13,7 +13,7 @@ from engine.layout cimport (
 from engine.posix cimport EIO, ENOENT, ENOMEM, MAP_FAILED, MAP_SHARED, O_CREAT, O_RDWR, O_TRUNC, PROT_READ, errno, mmap, munmap
 from engine.vfs cimport (
     AT_ACTIVATED, AT_COPIED, AT_PREPARED, close_file, data_sync, failpoint, file_size, file_sync, now_microseconds, open_file,
-    remove_file, rename_file, sync_directory, write_at,
+    remove_file, rename_file, start_writing, sync_directory, write_at,
 )
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
@@ -226,6 +226,11 @@ cdef int log_blot(Log* log, uint32_t segno, uint64_t offset, size_t length) noex
 cdef int log_write(Log* log, uint32_t segno, uint32_t offset, const void* data, size_t size) noexcept nogil:
     """The segment must be mapped."""
     return write_at(<int>kn_load32(&log.descriptor[segno]) - 1, data, size, offset)
+
+
+cdef void log_start_writing(Log* log, uint32_t segno, uint32_t offset, size_t size) noexcept nogil:
+    """The disk may begin with this part of a mapped segment; a sync is still to come."""
+    start_writing(<int>kn_load32(&log.descriptor[segno]) - 1, offset, size)
 
 
 cdef int log_sync(Log* log, uint32_t first, uint32_t last) noexcept nogil:

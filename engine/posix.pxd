@@ -15,6 +15,8 @@ cdef extern from "<fcntl.h>" nogil:
     int FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE
     int fallocate(int fd, int mode, off_t offset, off_t length)
     int posix_fallocate(int fd, off_t offset, off_t length)
+    unsigned int SYNC_FILE_RANGE_WRITE
+    int sync_file_range(int fd, off_t offset, off_t length, unsigned int flags)
 
 
 cdef extern from "<sys/file.h>" nogil:

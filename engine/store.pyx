@@ -290,10 +290,11 @@ cdef class Store:
         batch.names_generation = request.generation
         batch.source = &origin.source if origin is not None else NULL
         batch.unreplicated = unreplicated
+        batch.awaited = sync and self.durable_first
         self.calls += 1
         with nogil:
             verdict = core_commit(&self.core, &batch, LOCK_MS)
-            if sync and self.durable_first and verdict >= 0 and verdict != STALE_NAMES and verdict != TOO_LARGE:
+            if batch.awaited and verdict >= 0 and verdict != STALE_NAMES and verdict != TOO_LARGE:
                 result = core_sync(&self.core, batch.txn, LOCK_MS)
         self.calls -= 1
         if verdict == -EUCLEAN:

@@ -10,7 +10,7 @@ A leader moves everybody from the queue to `sync_word` when he begins, since wha
 slept. So in the steady state each of them sleeps and is woken once per commit. The next leader is woken before those who
 are done: the disk is what everybody waits for.
 
-A leader who has had company waits for it before he syncs, no longer than two syncs take, and gives his core away
+A leader who has had company waits for it before he syncs, no longer than four syncs take, and gives his core away
 meanwhile: woken together, writers commit again one soon after the other, and all of them are served by one sync instead of
 two. Who writes alone never waits.
 
@@ -43,7 +43,7 @@ cdef void _gather(kn_shared* shared, uint64_t synced) noexcept nogil:
     cdef kn_meta head
     if shared.company < 2:
         return
-    deadline = now_microseconds() + min(2 * shared.sync_took, <uint32_t>LONGEST_GATHERING)
+    deadline = now_microseconds() + min(4 * shared.sync_took, <uint32_t>LONGEST_GATHERING)
     read_published(&shared.head, &head)
     while head.txn - synced < shared.company and now_microseconds() < deadline:
         sched_yield()

@@ -61,6 +61,7 @@ cdef struct Batch:
     int user_length
     uint64_t names_generation
     Source* source              # NULL = this node
+    bint awaited                # somebody waits until it is on disk
     bint unreplicated           # of this node alone: it gets no number among its transactions
     uint64_t version            # out
     uint64_t txn                # out: the state that must be on disk before a reply leaves

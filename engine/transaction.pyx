@@ -4,142 +4,38 @@ A commit, under the writer mutex of the table: copy `head`; judge each operation
 it have left them; append it to the frame in memory; change the trees (copy on write, nothing published); write the frame at
 the end of the log; publish the new head. A reply may leave when the frame is on disk and the state visible: sync.pyx.
 
+The last operation on a record changes the trees when the frame has been written: who writes one record has the disk begin
+before that, and waits for it less. Should the trees not take it, the frame is withdrawn.
+
 If the frame does not fit into the rest of the segment the transaction is thrown away and composed again for the next one.
 """
 
-from engine.apply cimport apply_header, apply_op, forget_trees, store_trees
+from engine.apply cimport apply_header, forget_trees, store_trees
 from engine.btree cimport tree_get
 from engine.cursor cimport Cursor, cursor_key, cursor_seek
 from engine.pager cimport Txn, pager_map, return_spares, txn_begin, txn_end
-from engine.core cimport Core, big16, big32, locate, op_body, op_length
+from engine.core cimport Core, big16, big32, locate
+from engine.frame cimport append_op, apply_pending, compose_delete, compose_put, compose_superseded, make_frame_room
 from engine.layout cimport (
-    KN_ATTRIBUTE, KN_DELETE, KN_DROP_ATTRIBUTE, KN_MARK, KN_ORIGIN, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, KN_USER,
-    kn_add32, kn_add64, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_segment, kn_tombstone,
+    KN_ATTRIBUTE, KN_DROP_ATTRIBUTE, KN_MARK, KN_ORIGIN, KN_SEGMENT_HEADER, KN_USER, kn_add32, kn_add64, kn_crc32c, kn_frame,
+    kn_locator, kn_meta, kn_op, kn_segment, kn_store32, kn_tombstone,
 )
 from engine.log cimport (
-    MAX_FRAME, SEGMENTS, has_header, is_compacted, log_activate, log_blot, log_map, log_prepare, log_write, segment_header,
-    segment_size,
+    MAX_FRAME, SEGMENTS, has_header, is_compacted, log_activate, log_blot, log_map, log_prepare, log_start_writing, log_sync,
+    log_write, segment_header, segment_size,
 )
 from engine.page cimport compare
 from engine.posix cimport EIO, ENOMEM, EROFS, EUCLEAN
-from engine.record cimport MAX_RECORD, record_merge, record_merge_bound
 from engine.shared cimport lock, read_published, turn_slot, unlock, write_slot
 from engine.vfs cimport (
     AT_COMPOSED, AT_HALF_WRITTEN, AT_LOCKED, AT_PUBLISHED, AT_ROLL, AT_SLOT, AT_UNLOCKED, AT_WRITTEN, failpoint,
     now_microseconds, watched,
 )
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memset
 
 cdef enum:
     NAME_KEY = 320
-
-
-# ---- composing a frame ----
-
-cdef int _make_frame_room(Core* core, size_t size) noexcept nogil:
-    cdef size_t room = core.frame_room if core.frame_room else 4096
-    cdef uint8_t* grown
-    if core.frame_used + size <= core.frame_room:
-        return 0
-    while room < core.frame_used + size:
-        room *= 2
-    grown = <uint8_t*>realloc(core.frame, room)
-    if grown == NULL:
-        return -ENOMEM
-    core.frame, core.frame_room = grown, room
-    return 0
-
-
-cdef kn_op* _begin_op(Core* core, uint8_t kind, const uint8_t* key, uint32_t key_length) noexcept nogil:
-    """There must be room. The body follows; _end_op closes it."""
-    cdef kn_op* op = <kn_op*>(core.frame + core.frame_used)
-    memset(op, 0, sizeof(kn_op))
-    op.kind = kind
-    op.key_length = key_length
-    memcpy(<uint8_t*>op + sizeof(kn_op), key, key_length)
-    return op
-
-
-cdef int _end_op(Core* core, Txn* txn, kn_op* op) noexcept nogil:
-    """Seals the operation and changes the trees by it."""
-    cdef uint32_t offset = core.frame_start + <uint32_t>core.frame_used
-    cdef kn_frame* frame
-    op.crc = kn_crc32c(0, &op.kind, op_length(op) - 4)
-    core.frame_used += op_length(op)
-    frame = <kn_frame*>core.frame
-    frame.operations += 1
-    return apply_op(core, txn, op, core.frame_segno, offset)
-
-
-cdef int _append(Core* core, Txn* txn, uint8_t kind, const uint8_t* key, uint32_t key_length, const void* body,
-                 uint32_t body_length, uint16_t origin, uint64_t version) noexcept nogil:
-    cdef kn_op* op
-    if _make_frame_room(core, sizeof(kn_op) + key_length + body_length) < 0:
-        return -ENOMEM
-    op = _begin_op(core, kind, key, key_length)
-    op.origin, op.version, op.body_length = origin, version, body_length
-    memcpy(<uint8_t*>op + sizeof(kn_op) + key_length, body, body_length)
-    return _end_op(core, txn, op)
-
-
-cdef int _compose_put(Core* core, Txn* txn, Operation* operation, bint merge, uint16_t origin, uint64_t version, uint64_t created,
-                      const kn_locator* place) noexcept nogil:
-    """Appends the record after the change; place is of the record before it, or NULL. A Verdict, or a negative errno."""
-    cdef const kn_op* old = NULL
-    cdef kn_op* op
-    cdef uint8_t* body
-    cdef Py_ssize_t size = operation.body_length
-    if place != NULL:
-        old = locate(core, place.segno, place.offset)
-        if old == NULL:
-            return -EIO
-        if merge:
-            size = record_merge_bound(old.body_length, operation.body_length)
-    if _make_frame_room(core, sizeof(kn_op) + operation.key_length + size) < 0:
-        return -ENOMEM
-    op = _begin_op(core, KN_PUT, operation.key, operation.key_length)
-    body = <uint8_t*>op + sizeof(kn_op) + operation.key_length
-    if place != NULL:
-        old = locate(core, place.segno, place.offset)
-        op.previous_segno, op.previous_offset = place.segno, place.offset
-    if old != NULL and merge:
-        size = record_merge(op_body(old), old.body_length, operation.body, operation.body_length, body, size)
-        if size < 0:
-            return -EIO
-        created = old.created
-    else:
-        memcpy(body, operation.body, size)
-    if size > MAX_RECORD:
-        return TOO_LARGE
-    op.body_length, op.origin, op.version, op.created = <uint32_t>size, origin, version, created
-    return _end_op(core, txn, op)
-
-
-cdef int _compose_delete(Core* core, Txn* txn, Operation* operation, uint16_t origin, uint64_t version, const kn_locator* place) noexcept nogil:
-    cdef kn_op* op
-    if _make_frame_room(core, sizeof(kn_op) + operation.key_length) < 0:
-        return -ENOMEM
-    op = _begin_op(core, KN_DELETE, operation.key, operation.key_length)
-    if place != NULL:
-        op.previous_segno, op.previous_offset = place.segno, place.offset
-    op.origin, op.version, op.created = origin, version, version
-    return _end_op(core, txn, op)
-
-
-cdef int _compose_superseded(Core* core, Txn* txn, Operation* operation, uint16_t origin) noexcept nogil:
-    """The loser of a conflict: kept in the log for audit and relay."""
-    cdef kn_op* op
-    cdef uint8_t kind = KN_PUT if operation.intent == REPLICATE_PUT else KN_DELETE
-    if _make_frame_room(core, sizeof(kn_op) + operation.key_length + operation.body_length) < 0:
-        return -ENOMEM
-    op = _begin_op(core, kind, operation.key, operation.key_length)
-    op.flags = KN_SUPERSEDED
-    op.origin, op.version, op.created, op.body_length = origin, operation.version, operation.created, operation.body_length
-    if operation.body_length > 0:
-        memcpy(<uint8_t*>op + sizeof(kn_op) + operation.key_length, operation.body, operation.body_length)
-    return _end_op(core, txn, op)
 
 
 # ---- judging ----
@@ -164,16 +60,18 @@ cdef const uint8_t* _node_name(Core* core, Txn* txn, uint16_t origin, int* lengt
 
 
 cdef int _judge(Core* core, Txn* txn, Batch* batch, Operation* operation, uint16_t origin, uint64_t version) noexcept nogil:
-    """Decides on one operation and, unless it is skipped, composes and applies it. A Verdict, or a negative errno."""
+    """Decides on one operation and, unless it is skipped, composes it. A Verdict, or a negative errno."""
     cdef kn_locator place
     cdef kn_locator* there = NULL
     cdef const uint8_t* found
     cdef uint64_t applied
-    cdef int result = 0
+    cdef int result = apply_pending(core, txn)
+    if result < 0:
+        return result
     operation.outcome = DONE
     if operation.intent == INTRODUCE or operation.intent == WITHDRAW:
-        return _append(core, txn, KN_ATTRIBUTE if operation.intent == INTRODUCE else KN_DROP_ATTRIBUTE, operation.key,
-                       operation.key_length, operation.body, operation.body_length, 0, 0)
+        return append_op(core, txn, KN_ATTRIBUTE if operation.intent == INTRODUCE else KN_DROP_ATTRIBUTE, operation.key,
+                         operation.key_length, operation.body, operation.body_length, 0, 0)
     if operation.intent == ADVANCE:
         result = _applied_of(core, txn, origin, &applied) if origin != 0 else 0
         if result < 0:
@@ -181,7 +79,7 @@ cdef int _judge(Core* core, Txn* txn, Batch* batch, Operation* operation, uint16
         if origin != 0 and operation.version <= applied:
             operation.outcome = SKIPPED
             return 0
-        return _append(core, txn, KN_MARK, b"", 0, b"", 0, origin, operation.version)
+        return append_op(core, txn, KN_MARK, b"", 0, b"", 0, origin, operation.version)
     result = tree_get(&core.pager, &txn.meta.primary, operation.key, operation.key_length, &found)
     if result < 0:
         return result
@@ -197,8 +95,8 @@ cdef int _judge(Core* core, Txn* txn, Batch* batch, Operation* operation, uint16
         operation.outcome = SKIPPED
         return 0
     if operation.intent == REMOVE:
-        return _compose_delete(core, txn, operation, 0, version, there)
-    return _compose_put(core, txn, operation, True, 0, version, version, there)
+        return compose_delete(core, operation, 0, version, there)
+    return compose_put(core, operation, True, 0, version, version, there)
 
 
 cdef int _judge_replicated(Core* core, Txn* txn, Batch* batch, Operation* operation, uint16_t origin, kn_locator* there) noexcept nogil:
@@ -230,13 +128,13 @@ cdef int _judge_replicated(Core* core, Txn* txn, Batch* batch, Operation* operat
             wins = order > 0
     if wins:
         if operation.intent == REPLICATE_REMOVE:
-            return _compose_delete(core, txn, operation, origin, operation.version, there)
-        return _compose_put(core, txn, operation, False, origin, operation.version, operation.created, there)
+            return compose_delete(core, operation, origin, operation.version, there)
+        return compose_put(core, operation, False, origin, operation.version, operation.created, there)
     if batch.source.sequence == 0:
         operation.outcome = SKIPPED
         return 0
     operation.outcome = SUPERSEDED
-    return _compose_superseded(core, txn, operation, origin)
+    return compose_superseded(core, operation, origin)
 
 
 cdef int _name_order(Core* core, Txn* txn, uint16_t one, uint16_t other, int* order) noexcept nogil:
@@ -273,7 +171,7 @@ cdef int _number_of(Core* core, Txn* txn, uint8_t kind, const uint8_t* identity,
         memcpy(key + 1 + identity_length, name, name_length)
     else:
         name_length = 0
-    return _append(core, txn, KN_USER if kind == b'U' else KN_ORIGIN, key + 1, identity_length + name_length, &fresh, 4, 0, 0)
+    return append_op(core, txn, KN_USER if kind == b'U' else KN_ORIGIN, key + 1, identity_length + name_length, &fresh, 4, 0, 0)
 
 
 cdef int _applied_of(Core* core, Txn* txn, uint16_t origin, uint64_t* applied) noexcept nogil:
@@ -309,7 +207,7 @@ cdef int _introduce_source(Core* core, Txn* txn, Batch* batch, uint16_t* origin)
 
 
 cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
-    """Composes the frame in memory and applies it to the trees: a Verdict, or a negative errno."""
+    """Composes the frame in memory, and applies all of it but the last operation to the trees: a Verdict, or a negative errno."""
     cdef kn_frame* frame
     cdef uint16_t origin = 0, user = 0
     cdef uint64_t version = now_microseconds()
@@ -317,8 +215,8 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
     cdef bint changed = False
     if version <= txn.meta.version:
         version = txn.meta.version + 1
-    core.frame_used = 0
-    if _make_frame_room(core, sizeof(kn_frame)) < 0:
+    core.frame_used = core.frame_pending = 0
+    if make_frame_room(core, sizeof(kn_frame)) < 0:
         return -ENOMEM
     memset(core.frame, 0, sizeof(kn_frame))
     core.frame_used = sizeof(kn_frame)
@@ -346,7 +244,16 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
         frame.epoch = txn.meta.local_epoch if txn.meta.local_epoch else core.epoch
         frame.origin_seq = 0 if batch.unreplicated else txn.meta.local_seq + 1
     batch.version = version
-    result = apply_header(txn, frame)
+    return 0
+
+
+cdef int _complete_trees(Core* core, Txn* txn) noexcept nogil:
+    """What was left to do when the frame was composed."""
+    cdef int result = failpoint(AT_WRITTEN)
+    if result == 0:
+        result = apply_pending(core, txn)
+    if result == 0:
+        result = apply_header(txn, <const kn_frame*>core.frame)
     if result == 0:
         result = store_trees(core, txn)
     if result == 0:
@@ -354,15 +261,25 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
     return result
 
 
-cdef int _write_frame(Core* core, Txn* txn) noexcept nogil:
-    """Seals the frame and writes it where the log ends."""
+cdef void _withdraw_frame(Core* core) noexcept nogil:
+    """Nobody may find the frame that was written, not even after a power cut: the writer is told that it failed."""
+    cdef int result = log_blot(&core.log, core.frame_segno, core.frame_start, sizeof(kn_frame))
+    if result == 0:
+        result = log_sync(&core.log, core.frame_segno, core.frame_segno)
+    if result < 0:
+        kn_store32(&core.shared.poisoned, <uint32_t>-result)
+
+
+cdef int _write_frame(Core* core, Txn* txn, bint awaited) noexcept nogil:
+    """Seals the frame and writes it where the log ends. The disk begins with it if it is `awaited` and nobody else is expected
+    to write before the next sync; several writers would have it write the same block again and again."""
     cdef kn_frame* frame
     cdef size_t size = (core.frame_used + 7) & ~<size_t>7
     cdef size_t half = (size // 2) & ~<size_t>7 if watched() else 0     # in two parts only for the failpoint between them
     cdef uint64_t salt = segment_header(&core.log, core.frame_segno).salt
     cdef kn_meta visible
     cdef int result
-    if _make_frame_room(core, 8) < 0:
+    if make_frame_room(core, 8) < 0:
         return -ENOMEM
     memset(core.frame + core.frame_used, 0, size - core.frame_used)
     frame = <kn_frame*>core.frame
@@ -377,8 +294,8 @@ cdef int _write_frame(Core* core, Txn* txn) noexcept nogil:
             result = failpoint(AT_HALF_WRITTEN)
     if result == 0:
         result = log_write(&core.log, core.frame_segno, core.frame_start + half, core.frame + half, size - half)
-    if result == 0:
-        result = failpoint(AT_WRITTEN)
+    if result == 0 and awaited and txn.id - visible.txn >= core.shared.company:
+        log_start_writing(&core.log, core.frame_segno, core.frame_start, size)
     txn.meta.segno = core.frame_segno
     txn.meta.log_end = core.frame_start + <uint32_t>size
     return result
@@ -460,7 +377,11 @@ cdef int _commit_locked(Core* core, Batch* batch) noexcept nogil:
             result = _roll(core, &start, size)
             continue
         if result == 0:
-            result = _write_frame(core, &txn)
+            result = _write_frame(core, &txn, batch.awaited)
+            if result == 0:
+                result = _complete_trees(core, &txn)
+                if result < 0:
+                    _withdraw_frame(core)
         if result == 0:
             _publish_head(core, &txn.meta)
             batch.txn = txn.id

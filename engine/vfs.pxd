@@ -5,9 +5,9 @@ from libc.stdint cimport uint64_t
 
 cdef enum Failpoint:
     AT_LOCKED = 0       # the writer mutex was taken
-    AT_COMPOSED         # the frame is complete in memory, the trees are changed, nothing is written
+    AT_COMPOSED         # the frame is complete in memory, nothing is written
     AT_HALF_WRITTEN     # the first half of the frame is in the file
-    AT_WRITTEN          # the frame is in the file, not yet published
+    AT_WRITTEN          # the frame is in the file, not all of it in the trees, nothing is published
     AT_SLOT             # the head slot is written, its generation is not
     AT_PUBLISHED        # the generation is stored, the mutex still held
     AT_UNLOCKED         # the mutex was released, nothing is synced
@@ -37,6 +37,7 @@ cdef bint watched() noexcept nogil
 cdef int open_file(const char* path, int flags) noexcept nogil
 cdef int close_file(int fd) noexcept nogil
 cdef int write_at(int fd, const void* data, size_t size, uint64_t offset) noexcept nogil
+cdef void start_writing(int fd, uint64_t offset, size_t size) noexcept nogil
 cdef int data_sync(int fd) noexcept nogil
 cdef int file_sync(int fd) noexcept nogil
 cdef int allocate(int fd, uint64_t offset, uint64_t length) noexcept nogil

@@ -13,8 +13,8 @@ import os
 
 from engine.posix cimport (
     CLOCK_REALTIME, EINTR, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MAP_FAILED, MAP_SHARED, MS_SYNC, O_CLOEXEC, O_DIRECTORY,
-    O_RDONLY, O_RDWR, PROT_READ, PROT_WRITE, SIGKILL, SIGSTOP, clock_gettime, close, errno, fallocate, fdatasync, fstat, fsync, mmap, msync, open as open_call, posix_fallocate, pwrite,
-    raise_signal, stat_result, timespec, usleep,
+    O_RDONLY, O_RDWR, PROT_READ, PROT_WRITE, SIGKILL, SIGSTOP, SYNC_FILE_RANGE_WRITE, clock_gettime, close, errno, fallocate, fdatasync, fstat, fsync, mmap, msync, open as open_call, posix_fallocate, pwrite,
+    raise_signal, stat_result, sync_file_range, timespec, usleep,
 )
 from engine.layout cimport kn_add32, kn_add64, kn_load32
 from libc.stdio cimport remove, rename
@@ -113,6 +113,12 @@ cdef int write_at(int fd, const void* data, size_t size, uint64_t offset) noexce
         size -= done
         offset += done
     return 0
+
+
+cdef void start_writing(int fd, uint64_t offset, size_t size) noexcept nogil:
+    """Has the disk begin with what was written there, so that a data_sync soon after has less to wait for. Promises nothing:
+    what goes wrong is for data_sync to tell, this call does not take it away from it."""
+    sync_file_range(fd, offset, size, SYNC_FILE_RANGE_WRITE)
 
 
 cdef int data_sync(int fd) noexcept nogil:

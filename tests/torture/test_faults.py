@@ -128,6 +128,24 @@ def test_a_full_disk_in_the_first_growth_of_a_table(bench: Bench) -> None:
     agree(bench, hand, {"1"})
 
 
+@pytest.mark.parametrize("step", ["written", "grow"])
+@pytest.mark.parametrize("from_the_log", [False, True])
+def test_a_write_that_was_refused_once_its_frame_was_written_is_not_found_later(
+    bench: Bench, step: str, from_the_log: bool
+) -> None:
+    hand = bench.hand()
+    if step != "grow":
+        hand.write("insert", record(1))
+    before = hand.ask("rows")
+    bench.failpoints.set(step, FAIL, errno.ENOSPC)
+    assert hand.write("insert", record(2)) == "DiskFull"
+    bench.failpoints.clear(step)
+    fresh = bench.recovered(from_the_log=from_the_log)
+    assert fresh.ask("rows") == before
+    assert fresh.write("insert", record(3)) == [[3], []]
+    agree(bench, fresh, {*before, "3"})
+
+
 # --- a disk that does not keep what is written -----------------------------------------------------------------------
 
 
