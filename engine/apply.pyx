@@ -130,11 +130,14 @@ cdef int _change_entry(Core* core, Txn* txn, uint32_t attribute, const uint8_t* 
                        uint32_t key_length, bint add) noexcept nogil:
     cdef uint8_t entry[MAX_KEY]
     cdef kn_tree* tree
-    cdef int result = _open_tree(core, txn, attribute, &tree)
-    if result <= 0:
-        return result
+    cdef int result
     memcpy(entry, value, value_length)
     memcpy(entry + value_length, key, key_length)
+    if txn.tell != NULL:
+        return txn.tell(txn.listener, attribute, entry, value_length + <int>key_length)
+    result = _open_tree(core, txn, attribute, &tree)
+    if result <= 0:
+        return result
     if add:
         result = tree_insert(txn, tree, entry, value_length + <int>key_length, entry)   # its values have no bytes
     else:
@@ -224,6 +227,12 @@ cdef int _change_times(Core* core, Txn* txn, const kn_op* old, const kn_op* new,
     if result >= 0 and new != NULL and (old == NULL or old.version != new.version):
         result = _change_time(core, txn, UPDATED_TIME, new.version, key, key_length, True)
     return result
+
+
+cdef void tell_changes(Core* core, Txn* txn, const kn_op* old, const kn_op* new, const uint8_t* key, uint32_t key_length) noexcept nogil:
+    """Tells the listener of this transaction the entries that would change; of malformed records those before the fault."""
+    if _change_fields(core, txn, old, new, key, key_length) >= 0:
+        _change_times(core, txn, old, new, key, key_length)
 
 
 # ---- applying one operation of a frame to the trees ----

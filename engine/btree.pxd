@@ -23,5 +23,6 @@ cdef int tree_insert(Txn* txn, kn_tree* tree, const uint8_t* key, int key_length
 cdef int tree_delete(Txn* txn, kn_tree* tree, const uint8_t* key, int key_length) noexcept nogil
 cdef int tree_discard(Txn* txn, kn_tree* tree) noexcept nogil
 cdef int tree_get(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length, const uint8_t** value) noexcept nogil
+cdef uint32_t tree_leaf(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length) noexcept nogil
 cdef int tree_rank(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length, uint64_t* rank) noexcept nogil
 cdef int tree_check(Pager* pager, const kn_tree* tree, uint64_t txn, uint8_t* seen, uint32_t next_pgno) noexcept nogil

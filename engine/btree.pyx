@@ -86,6 +86,17 @@ cdef int tree_get(Pager* pager, const kn_tree* tree, const uint8_t* key, int key
     return 1
 
 
+cdef uint32_t tree_leaf(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length) noexcept nogil:
+    """The number of the leaf where this key belongs, which is not touched; 0 when the tree is empty, or damaged on the way."""
+    cdef kn_page* page
+    if tree.root == 0 or tree.height == 1:
+        return tree.root
+    page = root_page(pager, tree)
+    while page != NULL and page.level > 1:
+        page = child_page(pager, page, branch_index(page, key, key_length))
+    return child_of(cell_at(page, branch_index(page, key, key_length))) if page != NULL else 0
+
+
 cdef int tree_rank(Pager* pager, const kn_tree* tree, const uint8_t* key, int key_length, uint64_t* rank) noexcept nogil:
     """How many entries lie below `key`. In each branch the shorter side of the path is added up."""
     cdef uint64_t below = tree.entries

@@ -31,6 +31,8 @@ cdef int log_activate(Log* log, uint32_t segno, uint64_t first_seq, uint64_t sal
 cdef int log_write(Log* log, uint32_t segno, uint32_t offset, const void* data, size_t size) noexcept nogil
 cdef void log_start_writing(Log* log, uint32_t segno, uint32_t offset, size_t size) noexcept nogil
 cdef int log_blot(Log* log, uint32_t segno, uint64_t offset, size_t length) noexcept nogil
+cdef bint frame_is_whole(Log* log, uint32_t segno, uint32_t offset) noexcept nogil
+cdef void log_will_need(Log* log, uint32_t segno, uint32_t offset, uint32_t length) noexcept nogil
 cdef int log_sync(Log* log, uint32_t first, uint32_t last) noexcept nogil
 cdef uint64_t segment_size(uint64_t log_bytes) noexcept nogil
 

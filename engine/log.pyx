@@ -8,12 +8,12 @@ The formats of segment header, frame and operation stand in c/layout.h; what fra
 """
 
 from engine.layout cimport (
-    KN_FORMAT, KN_SEGMENT_HEADER, kn_crc32c, kn_load32, kn_load_pointer, kn_segment, kn_swap32, kn_swap_pointer,
+    KN_FORMAT, KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_load32, kn_load_pointer, kn_segment, kn_swap32, kn_swap_pointer,
 )
 from engine.posix cimport EIO, ENOENT, ENOMEM, MAP_FAILED, MAP_SHARED, O_CREAT, O_RDWR, O_TRUNC, PROT_READ, errno, mmap, munmap
 from engine.vfs cimport (
     AT_ACTIVATED, AT_COPIED, AT_PREPARED, close_file, data_sync, failpoint, file_size, file_sync, now_microseconds, open_file,
-    remove_file, rename_file, start_writing, sync_directory, write_at,
+    remove_file, rename_file, start_writing, sync_directory, will_need, write_at,
 )
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
@@ -89,6 +89,7 @@ cdef int log_map(Log* log, uint32_t segno) noexcept nogil:
     if error < 0:
         close_file(fd)
         return error
+    will_need(fd, 0, KN_SEGMENT_HEADER)     # else the first look at it reads megabytes around it
     address = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0)
     if address == MAP_FAILED:
         error = -errno
@@ -231,6 +232,23 @@ cdef int log_write(Log* log, uint32_t segno, uint32_t offset, const void* data, 
 cdef void log_start_writing(Log* log, uint32_t segno, uint32_t offset, size_t size) noexcept nogil:
     """The disk may begin with this part of a mapped segment; a sync is still to come."""
     start_writing(<int>kn_load32(&log.descriptor[segno]) - 1, offset, size)
+
+
+cdef bint frame_is_whole(Log* log, uint32_t segno, uint32_t offset) noexcept nogil:
+    """Whether a frame with a checksum that holds begins here, in a mapped segment."""
+    cdef const kn_frame* frame = <const kn_frame*>(log.base[segno] + offset)
+    cdef uint64_t room
+    if offset + sizeof(kn_frame) > log.size[segno]:
+        return False
+    room = log.size[segno] - offset
+    return (sizeof(kn_frame) <= frame.length <= room and frame.length % 8 == 0
+            and kn_crc32c(<uint32_t>segment_header(log, segno).salt, &frame.seq, frame.length - 8) == frame.crc)
+
+
+cdef void log_will_need(Log* log, uint32_t segno, uint32_t offset, uint32_t length) noexcept nogil:
+    """A hint: this part of a segment is read soon."""
+    if log_map(log, segno) == 0:
+        will_need(<int>kn_load32(&log.descriptor[segno]) - 1, offset, length)
 
 
 cdef int log_sync(Log* log, uint32_t first, uint32_t last) noexcept nogil:

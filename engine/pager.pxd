@@ -27,6 +27,10 @@ cdef struct PageList:           # in memory
     int count, room
 
 
+# Hears of an entry of an attribute's index.
+ctypedef int (*Hearing)(void* listener, uint32_t attribute, const uint8_t* entry, int length) noexcept nogil
+
+
 cdef struct Txn:
     Pager* pager
     kn_meta meta                # working copy; published by the commit
@@ -39,6 +43,8 @@ cdef struct Txn:
     uint32_t* spare             # pages made and freed by this very transaction
     int spares, spare_room
     PageList early, late        # free pages that the rings have no room for; the last checkpoint has the late ones
+    Hearing tell                # unless NULL, entries are told to the listener instead of being changed
+    void* listener
 
 
 cdef inline kn_page* page_at(Pager* pager, uint32_t pgno) noexcept nogil:
@@ -57,6 +63,7 @@ cdef kn_page* examine_page(Pager* pager, uint32_t pgno, int level, uint64_t txn)
 cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil
 cdef void pager_close(Pager* pager) noexcept nogil
 cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil
+cdef void pager_read_singly(Pager* pager, bint singly) noexcept nogil
 cdef int pager_grow(Pager* pager, uint64_t pages) noexcept nogil
 cdef int pager_shorten(Pager* pager, uint32_t next_pgno) noexcept nogil
 

@@ -20,7 +20,7 @@ from engine.layout cimport (
 )
 from engine.page cimport page_checksum, page_is_sound
 from engine.posix cimport EFBIG, ENOMEM, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, errno, mmap, munmap
-from engine.vfs cimport AT_GROW, allocate, failpoint, punch
+from engine.vfs cimport AT_GROW, allocate, failpoint, punch, read_singly, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
@@ -28,6 +28,9 @@ from libc.string cimport memcpy, memset
 cdef enum:
     FIRST_GROWTH = 64           # pages: 256 KiB, then one part in GROWTH of what is there, up to a chunk
     GROWTH = 8
+
+
+cdef uint8_t[KN_PAGE_SIZE] nothing
 
 
 cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil:
@@ -78,6 +81,13 @@ cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil:
             munmap(address, <size_t>CHUNK_PAGES * KN_PAGE_SIZE)
         kn_raise32(&pager.mapped, <uint32_t>chunk + 1)
     return 0
+
+
+cdef void pager_read_singly(Pager* pager, bint singly) noexcept nogil:
+    """Whether pages that are not in memory are read without those around them, of what is mapped now."""
+    cdef uint32_t chunk
+    for chunk in range(pager.mapped):
+        read_singly(pager.chunks[chunk], <size_t>CHUNK_PAGES * KN_PAGE_SIZE, singly)
 
 
 cdef inline void _note_examined(Pager* pager, uint32_t pgno) noexcept nogil:
@@ -162,8 +172,8 @@ cdef kn_page* new_page(Txn* txn, int* error) noexcept nogil:
             error[0] = pager_map(txn.pager, pgno + 1)
         if error[0] == 0:
             txn.meta.next_pgno += 1
-    elif hole:
-        error[0] = allocate(txn.pager.fd, <uint64_t>pgno * KN_PAGE_SIZE, KN_PAGE_SIZE)
+    elif hole:          # or on the disk, and then a page fault would first read what it was
+        error[0] = write_at(txn.pager.fd, nothing, KN_PAGE_SIZE, <uint64_t>pgno * KN_PAGE_SIZE)
     if error[0] < 0:
         return NULL
     cdef kn_page* page = page_at(txn.pager, pgno)

@@ -12,7 +12,8 @@ cdef extern from "<sys/types.h>" nogil:
 cdef extern from "<fcntl.h>" nogil:
     int O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_CLOEXEC, O_DIRECTORY
     int open(const char* path, int flags, ...)
-    int FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE
+    int FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE, POSIX_FADV_WILLNEED
+    int posix_fadvise(int fd, off_t offset, off_t length, int advice)
     int fallocate(int fd, int mode, off_t offset, off_t length)
     int posix_fallocate(int fd, off_t offset, off_t length)
     unsigned int SYNC_FILE_RANGE_WRITE
@@ -44,6 +45,8 @@ cdef extern from "<sys/mman.h>" nogil:
     void* MAP_FAILED
     void* mmap(void* address, size_t length, int protection, int flags, int fd, off_t offset)
     int munmap(void* address, size_t length)
+    int MADV_NORMAL, MADV_RANDOM
+    int madvise(void* address, size_t length, int advice)
     int msync(void* address, size_t length, int flags)
 
 
@@ -74,8 +77,11 @@ cdef extern from "<errno.h>" nogil:
 
 
 cdef extern from "<pthread.h>" nogil:
+    ctypedef unsigned long pthread_t
     ctypedef struct pthread_mutexattr_t:
         pass
+    int pthread_create(pthread_t* thread, const void* attributes, void* (*run)(void*) noexcept nogil, void* argument)
+    int pthread_join(pthread_t thread, void** result)
     int PTHREAD_PROCESS_SHARED, PTHREAD_MUTEX_ROBUST
     int pthread_mutexattr_init(pthread_mutexattr_t* attributes)
     int pthread_mutexattr_setpshared(pthread_mutexattr_t* attributes, int shared)

@@ -19,7 +19,8 @@ from engine.layout cimport (
     KN_FIRST_PAGE, KN_PAGE_SIZE, KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_store32, kn_tombstone,
     kn_tree,
 )
-from engine.log cimport is_compacted, log_blot, log_sync, op_at, segment_header
+from engine.log cimport frame_is_whole, is_compacted, log_blot, log_sync, op_at, segment_header
+from engine.lookahead cimport Lookahead, begin_look, end_look, look_first, prepare_look
 from engine.posix cimport EIO, EROFS
 from engine.segments cimport list_segments
 from engine.shared cimport Coordination, lock, publish, read_published, unlock
@@ -53,18 +54,10 @@ cdef int _replay_frame(Core* core, Txn* txn, uint32_t segno, uint32_t offset) no
     return apply_header(txn, frame)
 
 
-cdef bint _frame_is_whole(Core* core, uint32_t segno, uint32_t offset) noexcept nogil:
-    cdef const kn_frame* frame = <const kn_frame*>(core.log.base[segno] + offset)
-    cdef uint64_t room = core.log.size[segno] - offset
-    cdef uint32_t salt = <uint32_t>segment_header(&core.log, segno).salt
-    return (room >= sizeof(kn_frame) and sizeof(kn_frame) <= frame.length <= room and frame.length % 8 == 0
-            and kn_crc32c(salt, &frame.seq, frame.length - 8) == frame.crc)
-
-
 cdef bint _follows(Core* core, Txn* txn, uint32_t segno, uint32_t offset) noexcept nogil:
     """Whether a whole frame stands here that comes next. Only in compacted segments are there gaps."""
     cdef const kn_frame* frame = <const kn_frame*>(core.log.base[segno] + offset)
-    if offset + sizeof(kn_frame) > core.log.size[segno] or not _frame_is_whole(core, segno, offset):
+    if not frame_is_whole(&core.log, segno, offset):
         return False
     return frame.seq > txn.meta.seq if is_compacted(&core.log, segno) else frame.seq == txn.meta.seq + 1
 
@@ -93,13 +86,15 @@ cdef bint _rest_is_zero(Core* core, uint32_t segno, uint64_t offset) noexcept no
     return True
 
 
-cdef int _replay_segment(Core* core, Txn* txn, uint32_t segno, uint32_t offset, uint64_t last, uint32_t* end) noexcept nogil:
+cdef int _replay_segment(Core* core, Txn* txn, Lookahead* ahead, int index, uint32_t segno, uint32_t offset, uint64_t last,
+                         uint32_t* end) noexcept nogil:
     """Applies the frames from `offset` on, up to number `last`, and tells where they end. What follows is a torn tail that was never acknowledged, or,
     when a later frame promised that it was on disk, damage: -EIO. After a torn tail nothing more is written into this
     segment: what lies there could look like the next frame."""
     cdef int result = 0
     while result == 0 and txn.meta.seq < last and _follows(core, txn, segno, offset):
         end[0] = offset
+        look_first(ahead, index, offset)
         result = _replay_frame(core, txn, segno, offset)
         offset = txn.meta.log_end
     if result < 0:
@@ -127,7 +122,7 @@ cdef struct Replayed:
     bint belongs            # to the log
 
 
-cdef int _replay(Core* core, kn_meta* meta, uint64_t last, Replayed* segments, int count, int* index) noexcept nogil:
+cdef int _replay(Core* core, kn_meta* meta, Lookahead* ahead, uint64_t last, Replayed* segments, int count, int* index) noexcept nogil:
     """Applies the frames after the state `meta`, which are in these segments, up to number `last`, and leaves in it the state
     after the last one. Damage is -EIO, in segment *index. Alone with the table, so all changes are one transaction of the
     trees.
@@ -151,7 +146,7 @@ cdef int _replay(Core* core, kn_meta* meta, uint64_t last, Replayed* segments, i
                 break
             continue
         before = txn.meta.seq
-        result = _replay_segment(core, &txn, segment.segno, offset, last, &segment.end)
+        result = _replay_segment(core, &txn, ahead, index[0], segment.segno, offset, last, &segment.end)
         if result < 0:
             break
         segment.belongs = segment.belongs or txn.meta.seq > before
@@ -163,6 +158,16 @@ cdef int _replay(Core* core, kn_meta* meta, uint64_t last, Replayed* segments, i
         memcpy(meta, &txn.meta, sizeof(kn_meta))
     txn_end(&txn)
     return result
+
+
+cdef void _look_ahead(Lookahead* ahead, Core* core, const kn_meta* meta, const Replayed* segments, int count) noexcept nogil:
+    """A smaller index is in memory: it was examined."""
+    cdef int index
+    if meta.next_pgno <= EXAMINED_PAGES or not prepare_look(ahead, core, meta, count):
+        return
+    for index in range(count):
+        ahead.segnos[index] = segments[index].segno
+    begin_look(ahead)
 
 
 cdef int _last_of(const Replayed* segments, int count) noexcept nogil:
@@ -232,6 +237,7 @@ cdef int rebuild(Core* core, str directory) except -1:
 cdef int _rebuild_locked(Core* core, Replayed* segments, int count, int* index) noexcept nogil:
     """AGAIN when the log has gone on in a segment that is not among these."""
     cdef kn_meta head, meta
+    cdef Lookahead ahead
     cdef int result
     read_published(&core.shared.head, &head)
     if core.shared.poisoned:
@@ -243,7 +249,8 @@ cdef int _rebuild_locked(Core* core, Replayed* segments, int count, int* index) 
         return result
     memcpy(&meta, &head, sizeof(kn_meta))
     _empty(&meta)
-    result = _replay(core, &meta, head.seq, segments, count, index)
+    memset(&ahead, 0, sizeof(Lookahead))        # there is nothing to read
+    result = _replay(core, &meta, &ahead, head.seq, segments, count, index)
     if result == 0 and meta.seq != head.seq:
         index[0] = _last_of(segments, count)
         result = -EIO
@@ -262,6 +269,8 @@ cdef int _rebuild_locked(Core* core, Replayed* segments, int count, int* index) 
 cdef int _recover_from(Core* core, str directory, list segments, kn_meta* meta, Coordination shared) except -1:
     cdef int result, count, index = 0
     cdef uint64_t last = shared.last_kept
+    cdef Lookahead ahead
+    memset(&ahead, 0, sizeof(Lookahead))
     chosen = _to_replay(segments, meta.segno)
     count = <int>len(chosen)
     cdef Replayed* replayed = <Replayed*>calloc(count + 1, sizeof(Replayed))
@@ -271,7 +280,9 @@ cdef int _recover_from(Core* core, str directory, list segments, kn_meta* meta, 
         for index, segment in enumerate(chosen):
             replayed[index].segno = segment.segno
         with nogil:
-            result = _replay(core, meta, last, replayed, count, &index)
+            _look_ahead(&ahead, core, meta, replayed, count)
+            result = _replay(core, meta, &ahead, last, replayed, count, &index)
+            end_look(&ahead)
             if result == 0 and meta.seq < shared.promised:
                 index, result = _last_of(replayed, count), -EIO
             if result == 0:
