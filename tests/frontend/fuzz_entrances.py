@@ -34,6 +34,7 @@ ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "msgpack": msgspec.msgpack.encode,
 }
 DOG = {"schema": "dev", "table": "dog"}
+MOST_ROWS = 1000
 REQUESTS: list[dict[str, Any]] = [
     {"operation": "insert", **DOG, "records": [{"id": 1, "name": "Penny", "tags": ["a", None, 1.5, {"b": True}]}]},
     {"operation": "upsert", **DOG, "records": [{"id": [1, "a"], "n": -(2**63)}, {"name": "\u20ac\x00"}]},
@@ -65,8 +66,8 @@ def main() -> None:
         (Path(seeds) / f"seed{number}").write_bytes(seed)
     with engine.open_node(Path(root)) as node:
         authentication.create_first_user(node, "admin", "pw")
-        table = node.create_table("dev", "dog")
-        target = loading(entrance, table) if entrance in FILES else requesting(entrance, node)
+        node.create_table("dev", "dog")
+        target = loading(entrance, node) if entrance in FILES else requesting(entrance, node)
         atheris.Setup([sys.argv[0], seeds, *options], target)
         atheris.Fuzz()
 
@@ -89,11 +90,17 @@ def requesting(entrance: str, node: engine.Node) -> Callable[[bytes], None]:
     return target
 
 
-def loading(entrance: str, table: engine.Table) -> Callable[[bytes], None]:
-    """The file as chunks of records; those of the first few rows are also written."""
+def loading(entrance: str, node: engine.Node) -> Callable[[bytes], None]:
+    """The file as chunks of records; those of the first few rows are also written.
+
+    The table is made anew now and then: the fuzzer counts its mapped pages as memory.
+    """
 
     def target(content: bytes) -> None:
-        file = io.BytesIO(content)
+        file, table = io.BytesIO(content), node.table("dev", "dog")
+        if table.count() >= MOST_ROWS:
+            node.drop_table("dev", "dog")
+            table = node.create_table("dev", "dog")
         try:
             chunks = json_load.parsed(file) if entrance == "records" else csv_load.parsed(file, table.definition)[1]
             for chunk in chunks:
