@@ -236,7 +236,9 @@ class Node:
             name = self.configuration.get("clustering.nodeName") or ""
             table = Table(definition, store, self._catalog, self.id, name, self._look_after)
             self._stores[definition.id], self._tables[definition.id] = store, table
-            return table
+        if store.replay_bytes >= CHECKPOINT_BYTES:  # after a crash that came when a checkpoint was due
+            self._look_after(store)
+        return table
 
     def _look_after(self, store: Store) -> None:
         """A checkpoint of this table is due, says somebody who writes to it."""

@@ -129,19 +129,23 @@ cdef int store_trees(Core* core, Txn* txn) noexcept nogil:
 cdef int _change_entry(Core* core, Txn* txn, uint32_t attribute, const uint8_t* value, int value_length, const uint8_t* key,
                        uint32_t key_length, bint add) noexcept nogil:
     cdef uint8_t entry[MAX_KEY]
-    cdef kn_tree* tree
-    cdef int result
     memcpy(entry, value, value_length)
     memcpy(entry + value_length, key, key_length)
     if txn.tell != NULL:
-        return txn.tell(txn.listener, attribute, entry, value_length + <int>key_length)
-    result = _open_tree(core, txn, attribute, &tree)
+        return txn.tell(txn.listener, attribute, entry, value_length + <int>key_length, add)
+    return change_entry(core, txn, attribute, entry, value_length + <int>key_length, add)
+
+
+cdef int change_entry(Core* core, Txn* txn, uint32_t attribute, const uint8_t* entry, int length, bint add) noexcept nogil:
+    """Changes the tree, whoever may listen."""
+    cdef kn_tree* tree
+    cdef int result = _open_tree(core, txn, attribute, &tree)
     if result <= 0:
         return result
     if add:
-        result = tree_insert(txn, tree, entry, value_length + <int>key_length, entry)   # its values have no bytes
+        result = tree_insert(txn, tree, entry, length, entry)   # its values have no bytes
     else:
-        result = tree_delete(txn, tree, entry, value_length + <int>key_length)
+        result = tree_delete(txn, tree, entry, length)
     return result if result < 0 else 0
 
 

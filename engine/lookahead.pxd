@@ -1,6 +1,7 @@
 """Reading ahead the pages that replaying a log will touch."""
 
 from engine.core cimport Core
+from engine.gathering cimport Gathering
 from engine.layout cimport kn_meta, kn_tree
 from engine.pager cimport Txn
 from engine.posix cimport pthread_t
@@ -32,6 +33,7 @@ cdef struct Lookahead:
     uint8_t* states
     uint32_t tree_room
     Txn told                    # by apply.pyx, of entries
+    Gathering entries           # told, not looked for yet
     pthread_t thread
     bint running
 
@@ -39,6 +41,7 @@ cdef struct Lookahead:
 cdef bint prepare_look(Lookahead* ahead, Core* core, const kn_meta* meta, int count) noexcept nogil
 cdef void begin_look(Lookahead* ahead) noexcept nogil
 cdef void end_look(Lookahead* ahead) noexcept nogil
+cdef bint has_looked(Lookahead* ahead, uint64_t place) noexcept nogil
 cdef void wait_for_look(Lookahead* ahead, uint64_t place) noexcept nogil
 
 
@@ -46,7 +49,6 @@ cdef inline uint64_t place_of(int segment, uint32_t offset) noexcept nogil:
     return <uint64_t>segment << 32 | offset
 
 
-cdef inline void look_first(Lookahead* ahead, int segment, uint32_t offset) noexcept nogil:
-    """Before the frame at this place is replayed."""
-    if ahead.running and place_of(segment, offset) >= ahead.granted:
-        wait_for_look(ahead, place_of(segment, offset))
+cdef inline bint is_granted(const Lookahead* ahead, uint64_t place) noexcept nogil:
+    """Whether the frame at this place can be replayed without more ado."""
+    return not ahead.running or place < ahead.granted

@@ -16,6 +16,7 @@ for the records in the log, and for the leaves of the entries that differ.
 from engine.apply cimport tell_changes
 from engine.btree cimport tree_get, tree_leaf
 from engine.core cimport Core, attribute_tree, locate, op_is_sound, op_key, op_length
+from engine.gathering cimport Entry, end_gathering, gather, handle_gathered, prepare_gathering
 from engine.layout cimport (
     KN_DELETE, KN_IDLE, KN_PAGE_SIZE, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, kn_add32, kn_frame, kn_futex_wait, kn_futex_wake,
     kn_load32, kn_load64, kn_locator, kn_meta, kn_op, kn_page, kn_store32, kn_store64, kn_tree,
@@ -34,6 +35,7 @@ cdef enum:
     WINDOW = 32768
     GAP = 8                     # pages that are read in vain rather than begin another request
     MOST_BRANCHES = 65536
+    GATHERED = 1 << 18          # entries that are looked for together
     WAIT_MS = 1000
     UNKNOWN = 0                 # states of an attribute's tree
     KNOWN = 1
@@ -152,11 +154,17 @@ cdef void _look_for_entries(Lookahead* ahead, const kn_op* op) noexcept nogil:
     tell_changes(ahead.core, &ahead.told, _record_before(ahead, op, True), op if op.kind == KN_PUT else NULL, op_key(op), op.key_length)
 
 
-cdef int _hear_of_entry(void* listener, uint32_t attribute, const uint8_t* entry, int length) noexcept nogil:
-    cdef Lookahead* ahead = <Lookahead*>listener
-    cdef kn_tree* tree = _tree_of(ahead, attribute)
+cdef int _hear_of_entry(void* listener, uint32_t attribute, const uint8_t* entry, int length, bint add) noexcept nogil:
+    return gather(&(<Lookahead*>listener).entries, attribute, entry, length, add)
+
+
+cdef int _ask_for_entry(void* handler, const Entry* entry) noexcept nogil:
+    cdef Lookahead* ahead = <Lookahead*>handler
+    if kn_load32(&ahead.stop):
+        return -1
+    cdef kn_tree* tree = _tree_of(ahead, entry.attribute)
     if tree != NULL:
-        _ask_leaf(ahead, tree, entry, length)
+        _ask_leaf(ahead, tree, entry.bytes, entry.length)
     return 0
 
 
@@ -241,15 +249,22 @@ cdef void* _run(void* argument) noexcept nogil:
         _look(ahead, _look_for_key)
         _look(ahead, _look_for_record)
         _look(ahead, _look_for_entries)
+        handle_gathered(&ahead.entries)
+        _read_asked(ahead)
         _move(ahead, &ahead.reached, place_of(ahead.to.segment, ahead.to.offset))
         _wait_until(ahead, &ahead.replaying, start)
     _move(ahead, &ahead.reached, <uint64_t>-1)
     return NULL
 
 
-cdef void wait_for_look(Lookahead* ahead, uint64_t place) noexcept nogil:
-    """Before whoever replays goes on from here: the window with this place has been looked at, and the next one will be."""
+cdef bint has_looked(Lookahead* ahead, uint64_t place) noexcept nogil:
+    """Whether the window with this place has been looked at; in any case, the next one will be."""
     _move(ahead, &ahead.replaying, place)
+    return kn_load64(&ahead.reached) > place
+
+
+cdef void wait_for_look(Lookahead* ahead, uint64_t place) noexcept nogil:
+    """Before whoever replays goes on from here."""
     _wait_until(ahead, &ahead.reached, place + 1)
     ahead.granted = kn_load64(&ahead.reached)
 
@@ -265,7 +280,8 @@ cdef bint prepare_look(Lookahead* ahead, Core* core, const kn_meta* meta, int co
     ahead.asked = <uint64_t*>calloc(meta.next_pgno // 64 + 1, sizeof(uint64_t))
     ahead.trees = <kn_tree*>calloc(ahead.tree_room + 1, sizeof(kn_tree))
     ahead.states = <uint8_t*>calloc(ahead.tree_room + 1, 1)
-    return ahead.segnos != NULL and ahead.asked != NULL and ahead.trees != NULL and ahead.states != NULL
+    cdef bint gathering = prepare_gathering(&ahead.entries, GATHERED, _ask_for_entry, ahead)
+    return gathering and ahead.segnos != NULL and ahead.asked != NULL and ahead.trees != NULL and ahead.states != NULL
 
 
 cdef void begin_look(Lookahead* ahead) noexcept nogil:
@@ -282,6 +298,7 @@ cdef void end_look(Lookahead* ahead) noexcept nogil:
     if ahead.running:
         pthread_join(ahead.thread, NULL)
         pager_read_singly(&ahead.core.pager, False)
+    end_gathering(&ahead.entries)
     free(ahead.segnos)
     free(ahead.asked)
     free(ahead.pages)

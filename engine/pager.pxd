@@ -27,8 +27,8 @@ cdef struct PageList:           # in memory
     int count, room
 
 
-# Hears of an entry of an attribute's index.
-ctypedef int (*Hearing)(void* listener, uint32_t attribute, const uint8_t* entry, int length) noexcept nogil
+# Hears of an entry that comes into an attribute's index, or goes from it.
+ctypedef int (*Hearing)(void* listener, uint32_t attribute, const uint8_t* entry, int length, bint add) noexcept nogil
 
 
 cdef struct Txn:

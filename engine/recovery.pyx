@@ -11,21 +11,22 @@ import errno as errno_codes
 import os
 from pathlib import Path
 
-from engine.apply cimport apply_header, apply_op, forget_trees, store_trees
+from engine.apply cimport apply_header, apply_op, change_entry, forget_trees, store_trees
 from engine.pager cimport Txn, pager_close, pager_map, pager_open, return_spares, txn_begin, txn_end
 from engine.core cimport FIRST_ATTRIBUTE, Core, op_is_sound, op_length
 from engine.checkpoint cimport check_trees, free_unreachable, read_checkpoint
+from engine.gathering cimport Entry, Gathering, end_gathering, gather, handle_gathered, prepare_gathering
 from engine.layout cimport (
-    KN_FIRST_PAGE, KN_PAGE_SIZE, KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_locator, kn_meta, kn_op, kn_store32, kn_tombstone,
-    kn_tree,
+    KN_ATTRIBUTE, KN_DROP_ATTRIBUTE, KN_FIRST_PAGE, KN_PAGE_SIZE, KN_SEGMENT_HEADER, kn_crc32c, kn_frame, kn_locator, kn_meta,
+    kn_op, kn_store32, kn_tombstone, kn_tree,
 )
 from engine.log cimport frame_is_whole, is_compacted, log_blot, log_sync, op_at, segment_header
-from engine.lookahead cimport Lookahead, begin_look, end_look, look_first, prepare_look
+from engine.lookahead cimport Lookahead, begin_look, end_look, has_looked, is_granted, place_of, prepare_look, wait_for_look
 from engine.posix cimport EIO, EROFS
 from engine.segments cimport list_segments
 from engine.shared cimport Coordination, lock, publish, read_published, unlock
 from engine.vfs cimport now_microseconds
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -35,9 +36,55 @@ from engine.segments import split
 
 cdef enum:
     EXAMINED_PAGES = 16384      # 64 MiB
+    GATHERED = 1 << 19          # entries that are changed together, for which 32 MiB are needed
 
 
-cdef int _replay_frame(Core* core, Txn* txn, uint32_t segno, uint32_t offset) noexcept nogil:
+cdef struct Replay:
+    Core* core
+    Txn txn
+    Gathering changes           # of index entries, which are not in the trees yet
+
+
+cdef int _gather(void* listener, uint32_t attribute, const uint8_t* entry, int length, bint add) noexcept nogil:
+    return gather(&(<Replay*>listener).changes, attribute, entry, length, add)
+
+
+cdef int _change(void* handler, const Entry* entry) noexcept nogil:
+    cdef Replay* replay = <Replay*>handler
+    return change_entry(replay.core, &replay.txn, entry.attribute, entry.bytes, entry.length, entry.add)
+
+
+cdef void _begin_replay(Replay* replay, Core* core, const kn_meta* meta) noexcept nogil:
+    """Without memory to gather them, entries are changed one by one."""
+    replay.core = core
+    txn_begin(&replay.txn, &core.pager, meta)
+    forget_trees(core)
+    if prepare_gathering(&replay.changes, GATHERED, _change, replay):
+        replay.txn.tell, replay.txn.listener = _gather, replay
+
+
+cdef int _complete_replay(Replay* replay) noexcept nogil:
+    cdef int result = handle_gathered(&replay.changes)
+    if result == 0:
+        result = store_trees(replay.core, &replay.txn)
+    return result if result < 0 else return_spares(&replay.txn)
+
+
+cdef void _end_replay(Replay* replay) noexcept nogil:
+    end_gathering(&replay.changes)
+    txn_end(&replay.txn)
+
+
+cdef int _replay_op(Replay* replay, const kn_op* op, uint32_t segno, uint32_t offset) noexcept nogil:
+    cdef int result = 0
+    if op.kind == KN_ATTRIBUTE or op.kind == KN_DROP_ATTRIBUTE:    # decide about an index, which has to be as it was then
+        result = handle_gathered(&replay.changes)
+    return result if result < 0 else apply_op(replay.core, &replay.txn, op, segno, offset)
+
+
+cdef int _replay_frame(Replay* replay, uint32_t segno, uint32_t offset) noexcept nogil:
+    cdef Core* core = replay.core
+    cdef Txn* txn = &replay.txn
     cdef const kn_frame* frame = <const kn_frame*>(core.log.base[segno] + offset)
     cdef uint32_t at = offset + sizeof(kn_frame), end = offset + frame.length, index
     cdef const kn_op* op
@@ -46,7 +93,7 @@ cdef int _replay_frame(Core* core, Txn* txn, uint32_t segno, uint32_t offset) no
         op = op_at(&core.log, segno, at)
         if not op_is_sound(op, end - at):
             return -EIO
-        result = apply_op(core, txn, op, segno, at)
+        result = _replay_op(replay, op, segno, at)
         if result < 0:
             return result
         at += op_length(op)
@@ -86,17 +133,30 @@ cdef bint _rest_is_zero(Core* core, uint32_t segno, uint64_t offset) noexcept no
     return True
 
 
-cdef int _replay_segment(Core* core, Txn* txn, Lookahead* ahead, int index, uint32_t segno, uint32_t offset, uint64_t last,
+cdef int _await_look(Replay* replay, Lookahead* ahead, uint64_t place) noexcept nogil:
+    """Rather than wait, handles what was gathered so far."""
+    cdef int result = 0
+    if not has_looked(ahead, place):
+        result = handle_gathered(&replay.changes)
+    wait_for_look(ahead, place)
+    return result
+
+
+cdef int _replay_segment(Replay* replay, Lookahead* ahead, int index, uint32_t segno, uint32_t offset, uint64_t last,
                          uint32_t* end) noexcept nogil:
     """Applies the frames from `offset` on, up to number `last`, and tells where they end. What follows is a torn tail that was never acknowledged, or,
     when a later frame promised that it was on disk, damage: -EIO. After a torn tail nothing more is written into this
     segment: what lies there could look like the next frame."""
+    cdef Core* core = replay.core
+    cdef Txn* txn = &replay.txn
     cdef int result = 0
     while result == 0 and txn.meta.seq < last and _follows(core, txn, segno, offset):
         end[0] = offset
-        look_first(ahead, index, offset)
-        result = _replay_frame(core, txn, segno, offset)
-        offset = txn.meta.log_end
+        if not is_granted(ahead, place_of(index, offset)):
+            result = _await_look(replay, ahead, place_of(index, offset))
+        if result == 0:
+            result = _replay_frame(replay, segno, offset)
+            offset = txn.meta.log_end
     if result < 0:
         return result
     end[0] = offset
@@ -118,6 +178,7 @@ cdef enum:
 
 cdef struct Replayed:
     uint32_t segno
+    uint32_t start          # of the frames to replay
     uint32_t end            # of its frames; at damage, where that is
     bint belongs            # to the log
 
@@ -129,34 +190,31 @@ cdef int _replay(Core* core, kn_meta* meta, Lookahead* ahead, uint64_t last, Rep
 
     The first segment may be the one that `meta` ends in. One whose first frame does not follow on, or is not whole, came
     into use in a life that ended before anything in it was acknowledged (its frames would promise otherwise)."""
-    cdef Txn txn
+    cdef Replay replay
     cdef Replayed* segment
     cdef uint32_t offset
     cdef uint64_t before
     cdef int result = 0
-    txn_begin(&txn, &core.pager, meta)
-    forget_trees(core)
+    _begin_replay(&replay, core, meta)
     for index[0] in range(count):
         segment = segments + index[0]
         offset = meta.log_end if segment.segno == meta.segno else KN_SEGMENT_HEADER
-        segment.end, segment.belongs = offset, segment.segno == meta.segno
-        if not segment.belongs and segment_header(&core.log, segment.segno).first_seq != txn.meta.seq + 1:
+        segment.start, segment.end, segment.belongs = offset, offset, segment.segno == meta.segno
+        if not segment.belongs and segment_header(&core.log, segment.segno).first_seq != replay.txn.meta.seq + 1:
             if _promise_beyond(core, segment.segno, KN_SEGMENT_HEADER):
                 result = -EIO
                 break
             continue
-        before = txn.meta.seq
-        result = _replay_segment(core, &txn, ahead, index[0], segment.segno, offset, last, &segment.end)
+        before = replay.txn.meta.seq
+        result = _replay_segment(&replay, ahead, index[0], segment.segno, offset, last, &segment.end)
         if result < 0:
             break
-        segment.belongs = segment.belongs or txn.meta.seq > before
+        segment.belongs = segment.belongs or replay.txn.meta.seq > before
     if result == 0:
-        result = store_trees(core, &txn)
+        result = _complete_replay(&replay)
     if result == 0:
-        result = return_spares(&txn)
-    if result == 0:
-        memcpy(meta, &txn.meta, sizeof(kn_meta))
-    txn_end(&txn)
+        memcpy(meta, &replay.txn.meta, sizeof(kn_meta))
+    _end_replay(&replay)
     return result
 
 
@@ -296,11 +354,13 @@ cdef int _recover_from(Core* core, str directory, list segments, kn_meta* meta, 
         if result < 0:
             raise KennelError(f"{directory} could not be recovered: {os.strerror(-result)}")
         _set_aside(directory, [replayed[index].segno for index in range(count) if not replayed[index].belongs])
+        appended = sum(replayed[index].end - replayed[index].start for index in range(count) if replayed[index].belongs)
     finally:
         free(replayed)
     publish(&core.shared.head, meta)
     publish(&core.shared.visible, meta)
     core.shared.synced_txn = meta.txn
+    core.shared.appended = appended     # until the next checkpoint, another recovery replays it again
     return 0
 
 

@@ -178,7 +178,7 @@ cdef class Store:
 
     @property
     def appended(self) -> int:
-        """How much log all processes have written since the table was first opened on this kernel."""
+        """How much log all processes have written since the table was first opened on this kernel, and what was replayed then."""
         return 0 if self.closed else self.core.shared.appended
 
     @property

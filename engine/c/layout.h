@@ -176,7 +176,7 @@ typedef struct {
     uint32_t sync_word;      /* futex of those whose transactions the running sync covers: moves when it has ended */
     uint32_t checkpoint_page; /* which of the two slots holds it */
     uint32_t index_failed;    /* errno of the sync of index.kbt that failed: no more checkpoints */
-    uint64_t appended, checkpoint_appended; /* bytes of log since recovery; and when the checkpoint was made */
+    uint64_t appended, checkpoint_appended; /* bytes of log, with those that recovery replayed; and when the checkpoint was made */
     uint64_t log_bytes;       /* size of all segments */
     uint32_t next_segno;      /* segment number never used before */
     uint32_t removals;        /* moves when segments were unlinked */

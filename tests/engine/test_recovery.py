@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from stores import Place, rows
 
@@ -46,6 +48,57 @@ def test_a_table_without_any_transaction(here: Place) -> None:
     assert History(store).read(0) == []
     store.write("insert", [{"id": 1}])
     store.close()
+
+
+def test_what_was_replayed_counts_until_there_is_a_checkpoint_of_it(here: Place) -> None:
+    store = here.open()
+    store.write("insert", [{"id": 1, "a": LARGE}])
+    store.checkpoint()
+    for key in range(2, 7):
+        store.write("insert", [{"id": key, "a": LARGE}])
+    to_replay = store.replay_bytes
+    assert to_replay > 5 * len(LARGE)
+    store.close()
+    for _ in range(2):
+        here.forget_coordination()
+        store = here.open()
+        assert abs(store.replay_bytes - to_replay) < 1000
+        store.close()
+    store = here.open()
+    store.checkpoint()
+    store.close()
+    here.forget_coordination()
+    store = here.open()
+    assert store.replay_bytes == 0
+    store.close()
+
+
+def test_only_the_last_of_many_changes_of_an_entry_counts(here: Place) -> None:
+    """Entries come, go and come again, of one record and of several with one value; arrays have one per element."""
+    draw = random.Random(3)
+    values = [None, True, 7, 7.5, "dog", "d" * 500, ["dog", 7, 7], [[1], {"a": 1}], {"a": 2}]
+    keys = [1, 2, "k" * 300, [1, "k"]]
+    store = here.open(durability="interval")
+    store.write("insert", [{"id": key, "a": "dog", "b": 7} for key in keys])
+    store.checkpoint()
+    for turn in range(400):
+        if draw.random() < 0.2:
+            store.write("delete", draw.sample(keys, 2))
+        else:
+            store.write(
+                "upsert", [{"id": key, "a": draw.choice(values), "b": draw.choice(values)} for key in keys[turn % 4 :]]
+            )
+        if turn % 150 == 149:
+            store.drop_attribute("b")
+    expected = rows(store)
+    store.close()
+    here.forget_coordination()
+    for lose in (here.forget_index, lambda: None):
+        store = here.open()
+        store.check()
+        assert rows(store) == expected
+        store.close()
+        lose()
 
 
 def test_frames_behind_a_torn_one_are_not_believed_once_its_place_is_filled(here: Place) -> None:

@@ -43,6 +43,20 @@ def test_a_process_that_writes_a_lot_makes_checkpoints_where_no_node_runs(table:
     assert becomes(lambda: table._store.replay_bytes < CHECKPOINT_BYTES)
 
 
+def test_a_process_that_only_reads_makes_the_one_that_was_due_before_a_crash(
+    node: engine.Node, table: engine.Table
+) -> None:
+    directory = node.directory_of(node.definitions()[0])
+    with (node.root / LOCK_NAME).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        write(table, CHECKPOINT_BYTES // MIB + 1)
+        node.close()
+        (directory / "shared.shm").unlink()
+    with engine.open_node(node.root) as again:
+        read = again.table("dev", "dog")
+        assert becomes(lambda: read._store.replay_bytes < CHECKPOINT_BYTES)
+
+
 def test_it_leaves_them_to_the_node_process_that_runs(node: engine.Node, table: engine.Table) -> None:
     with (node.root / LOCK_NAME).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
