@@ -14,6 +14,7 @@ Prints one JSON object:
 from __future__ import annotations
 
 import errno
+import faulthandler
 import json
 import os
 import pickle
@@ -293,19 +294,29 @@ class Fault:
         return self.interposer.seen(self.call) >= number
 
 
+def speak_into(file: Path) -> None:
+    """What this process says from now on, and where it is when it dies of itself."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    faulthandler.enable(2)
+
+
 def run(work: str, root: Path, fault: Fault, number: int) -> tuple[bool, Diary]:
     """One run: (whether the call was made at all, what was done and found wrong)."""
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
-    told, parent, child = root.with_suffix(".told"), os.getpid(), os.fork()
+    told, said, parent = root.with_suffix(".told"), root.with_suffix(".said"), os.getpid()
+    child = os.fork()
     if child == 0:
         die_with(parent)
         signal.alarm(DEADLINE)
+        speak_into(said)
         told.write_bytes(pickle.dumps(labour(work, root, fault, number)))
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if status != 0:
-        return True, Diary(wrong=[f"the process ended with {status}"])
+        return True, Diary(wrong=[f"the process ended with {status}: {said.read_text(errors='replace')}"])
     met, diary = pickle.loads(told.read_bytes())
     try:
         WORKS[work][1](root, diary)
