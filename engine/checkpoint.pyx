@@ -97,8 +97,6 @@ cdef int write_checkpoint(Core* core, uint32_t reader, int index_fd, const kn_me
     for chunk in range((meta.next_pgno - 1) // CHUNK_PAGES + 1):
         if result == 0:
             result = memory_sync(core.pager.chunks[chunk], _bytes_in(core, chunk))
-    if result == 0:
-        result = data_sync(index_fd)
     if result < 0:
         kn_store32(&core.shared.index_failed, <uint32_t>-result)
     if result == 0:
@@ -117,7 +115,7 @@ cdef int write_checkpoint(Core* core, uint32_t reader, int index_fd, const kn_me
         written = True
         result = write_at(index_fd, &slot, sizeof(kn_checkpoint), <uint64_t>page * KN_PAGE_SIZE)
     if result == 0:
-        result = data_sync(index_fd)
+        result = _sync_slot(core, index_fd, page)
         if result < 0:
             kn_store32(&core.shared.index_failed, <uint32_t>-result)
     if result == 0:
@@ -129,6 +127,13 @@ cdef int write_checkpoint(Core* core, uint32_t reader, int index_fd, const kn_me
     if result == 0 or not written:
         kn_store64(&core.shared.pending_checkpoint, 0)
     return result
+
+
+cdef int _sync_slot(Core* core, int index_fd, uint32_t page) noexcept nogil:
+    """Not the whole file, in which transactions have changed many pages meanwhile, unless there is nothing else in it."""
+    if core.shared.index_pages < KN_FIRST_PAGE:
+        return data_sync(index_fd)
+    return memory_sync(page_at(&core.pager, page), KN_PAGE_SIZE)
 
 
 cdef int seal(Core* core, const kn_meta* meta) noexcept nogil:

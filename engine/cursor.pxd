@@ -12,6 +12,8 @@ cdef struct Cursor:
     int height
     uint32_t pgno[MAX_HEIGHT]
     int index[MAX_HEIGHT]
+    int window                  # leaves to ask for when the next comes that is not in memory
+    int asked                   # leaves that were asked for and are still to come
     bint valid                  # stands on an entry
     int error                   # -EUCLEAN when it has become invalid at a damaged page
 

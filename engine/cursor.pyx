@@ -6,15 +6,20 @@ Whoever finds it invalid asks for `error`: the entries may have come to their en
 
 from engine.layout cimport KN_IDLE, kn_page, kn_tree
 from engine.page cimport LEAF_HEAD, branch_index, cell_at, child_of, count_below, lower_bound, read16
-from engine.pager cimport Pager, page_at, read_page
+from engine.pager cimport Pager, is_examined, page_at, pager_will_need, read_page
 from engine.posix cimport EUCLEAN
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    FIRST_WINDOW = 2            # leaves
+    LARGEST_WINDOW = 64
 
 
 cdef kn_page* _root(Cursor* cursor, Pager* pager, const kn_tree* tree) noexcept nogil:
     """Begins the path; NULL with the cursor invalid when there is none."""
     cdef kn_page* page
     cursor.pager, cursor.height, cursor.error, cursor.valid = pager, tree.height, 0, False
+    cursor.window, cursor.asked = FIRST_WINDOW, 0
     if tree.root == 0:
         return NULL
     page = read_page(pager, tree.root, tree.height - 1, KN_IDLE)
@@ -47,6 +52,29 @@ cdef void _descend(Cursor* cursor, int depth, bint to_the_end) noexcept nogil:
         cursor.index[depth] = page.count - 1 if to_the_end else 0
 
 
+cdef void _ask_for_leaves(Cursor* cursor, int depth, int direction) noexcept nogil:
+    """Whoever comes to a leaf that was never read here is about to come to those after it."""
+    cdef kn_page* page = page_at(cursor.pager, cursor.pgno[depth])
+    cdef int index = cursor.index[depth]
+    cdef uint32_t pgno = child_of(cell_at(page, index)), start = pgno, length = 0
+    if cursor.asked > 0:
+        cursor.asked -= 1
+        return
+    if is_examined(cursor.pager, pgno):
+        return
+    cursor.window = min(2 * cursor.window, <int>LARGEST_WINDOW)
+    while cursor.asked < cursor.window and 0 <= index < page.count:
+        pgno = child_of(cell_at(page, index))
+        if pgno != start + length:
+            pager_will_need(cursor.pager, start, length)
+            start, length = pgno, 0
+        length += 1
+        cursor.asked += 1
+        index += direction
+    pager_will_need(cursor.pager, start, length)
+    cursor.asked -= 1
+
+
 cdef void _step(Cursor* cursor, int direction) noexcept nogil:
     """Moves to the neighbouring leaf cell, climbing as far as needed; past the ends the cursor becomes invalid."""
     cdef int depth = cursor.height - 1
@@ -55,6 +83,8 @@ cdef void _step(Cursor* cursor, int direction) noexcept nogil:
         index = cursor.index[depth] + direction
         if 0 <= index < page_at(cursor.pager, cursor.pgno[depth]).count:
             cursor.index[depth] = index
+            if depth == cursor.height - 2:
+                _ask_for_leaves(cursor, depth, direction)
             _descend(cursor, depth, direction < 0)
             return
         depth -= 1

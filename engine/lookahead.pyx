@@ -23,7 +23,7 @@ from engine.layout cimport (
 )
 from engine.log cimport frame_is_whole, log_map, log_will_need, op_at
 from engine.page cimport cell_at, child_of
-from engine.pager cimport pager_read_singly, read_page
+from engine.pager cimport read_page
 from engine.posix cimport pthread_create, pthread_join
 from engine.vfs cimport will_need
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -287,7 +287,6 @@ cdef bint prepare_look(Lookahead* ahead, Core* core, const kn_meta* meta, int co
 cdef void begin_look(Lookahead* ahead) noexcept nogil:
     """Without a thread for it, nobody looks ahead."""
     ahead.to.offset = ahead.meta.log_end if ahead.segnos[0] == ahead.meta.segno else KN_SEGMENT_HEADER
-    pager_read_singly(&ahead.core.pager, True)
     ahead.running = pthread_create(&ahead.thread, NULL, _run, ahead) == 0
 
 
@@ -297,7 +296,6 @@ cdef void end_look(Lookahead* ahead) noexcept nogil:
     kn_futex_wake(&ahead.moved)
     if ahead.running:
         pthread_join(ahead.thread, NULL)
-        pager_read_singly(&ahead.core.pager, False)
     end_gathering(&ahead.entries)
     free(ahead.segnos)
     free(ahead.asked)

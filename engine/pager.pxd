@@ -51,10 +51,15 @@ cdef inline kn_page* page_at(Pager* pager, uint32_t pgno) noexcept nogil:
     return <kn_page*>(pager.chunks[pgno >> CHUNK_BITS] + (<uint64_t>(pgno & (CHUNK_PAGES - 1)) << 12))
 
 
+cdef inline bint is_examined(Pager* pager, uint32_t pgno) noexcept nogil:
+    """Whether this process has read the page, or made it; so it is in memory, most likely."""
+    return pager.examined[pgno >> CHUNK_BITS][(pgno & (CHUNK_PAGES - 1)) >> 6] >> (pgno & 63) & 1
+
+
 cdef inline kn_page* read_page(Pager* pager, uint32_t pgno, int level, uint64_t txn) noexcept nogil:
     """The page, or NULL when it is damaged. `level` and `txn` are what whoever names it knows: on which level it must be,
     and that it was made not later than that."""
-    if pager.examined[pgno >> CHUNK_BITS][(pgno & (CHUNK_PAGES - 1)) >> 6] >> (pgno & 63) & 1:
+    if is_examined(pager, pgno):
         return page_at(pager, pgno)
     return examine_page(pager, pgno, level, txn)
 
@@ -63,7 +68,7 @@ cdef kn_page* examine_page(Pager* pager, uint32_t pgno, int level, uint64_t txn)
 cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil
 cdef void pager_close(Pager* pager) noexcept nogil
 cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil
-cdef void pager_read_singly(Pager* pager, bint singly) noexcept nogil
+cdef void pager_will_need(Pager* pager, uint32_t pgno, uint32_t pages) noexcept nogil
 cdef int pager_grow(Pager* pager, uint64_t pages) noexcept nogil
 cdef int pager_shorten(Pager* pager, uint32_t next_pgno) noexcept nogil
 

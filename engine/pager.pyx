@@ -3,6 +3,9 @@
 The file is mapped in chunks of 64 MiB by every process. A page is written only by the transaction that made it
 (`page.txn == txn.id`), while nobody else can reach it; a transaction that changes a page of an earlier one copies it first.
 
+Pages come into memory one by one, never with those around them: what the kernel reads or allocates in one piece it also
+writes back in one piece, however little of it has changed. Who is about to read many says so (pager_will_need).
+
 Which freed pages may be used again, and when, is told in freelist.pyx.
 
 Damage. Pages get their checksums when a state is sealed (checkpoint.pyx), not when they are made. A process examines every
@@ -20,7 +23,7 @@ from engine.layout cimport (
 )
 from engine.page cimport page_checksum, page_is_sound
 from engine.posix cimport EFBIG, ENOMEM, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, errno, mmap, munmap
-from engine.vfs cimport AT_GROW, allocate, failpoint, punch, read_singly, write_at
+from engine.vfs cimport AT_GROW, allocate, failpoint, punch, read_singly, will_need, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
@@ -77,17 +80,16 @@ cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil:
                        <long>chunk * CHUNK_PAGES * KN_PAGE_SIZE)
         if address == MAP_FAILED:
             return -errno
+        read_singly(address, <size_t>CHUNK_PAGES * KN_PAGE_SIZE)
         if not kn_swap_pointer(<void**>&pager.chunks[chunk], NULL, address):
             munmap(address, <size_t>CHUNK_PAGES * KN_PAGE_SIZE)
         kn_raise32(&pager.mapped, <uint32_t>chunk + 1)
     return 0
 
 
-cdef void pager_read_singly(Pager* pager, bint singly) noexcept nogil:
-    """Whether pages that are not in memory are read without those around them, of what is mapped now."""
-    cdef uint32_t chunk
-    for chunk in range(pager.mapped):
-        read_singly(pager.chunks[chunk], <size_t>CHUNK_PAGES * KN_PAGE_SIZE, singly)
+cdef void pager_will_need(Pager* pager, uint32_t pgno, uint32_t pages) noexcept nogil:
+    """These are read soon."""
+    will_need(pager.fd, <uint64_t>pgno * KN_PAGE_SIZE, <uint64_t>pages * KN_PAGE_SIZE)
 
 
 cdef inline void _note_examined(Pager* pager, uint32_t pgno) noexcept nogil:

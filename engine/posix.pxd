@@ -45,7 +45,7 @@ cdef extern from "<sys/mman.h>" nogil:
     void* MAP_FAILED
     void* mmap(void* address, size_t length, int protection, int flags, int fd, off_t offset)
     int munmap(void* address, size_t length)
-    int MADV_NORMAL, MADV_RANDOM
+    int MADV_RANDOM
     int madvise(void* address, size_t length, int advice)
     int msync(void* address, size_t length, int flags)
 

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from engine.apply cimport apply_header, apply_op, change_entry, forget_trees, store_trees
-from engine.pager cimport Txn, pager_close, pager_map, pager_open, return_spares, txn_begin, txn_end
+from engine.pager cimport Txn, pager_close, pager_map, pager_open, pager_will_need, return_spares, txn_begin, txn_end
 from engine.core cimport FIRST_ATTRIBUTE, Core, op_is_sound, op_length
 from engine.checkpoint cimport check_trees, free_unreachable, read_checkpoint
 from engine.gathering cimport Entry, Gathering, end_gathering, gather, handle_gathered, prepare_gathering
@@ -397,6 +397,7 @@ cdef bint _start_from_checkpoint(Core* core, int index_fd, kn_meta* meta) except
         raise MemoryError
     if meta.next_pgno <= EXAMINED_PAGES:
         with nogil:
+            pager_will_need(&core.pager, 0, meta.next_pgno)
             result = check_trees(core, meta)
     if result < 0:
         return False

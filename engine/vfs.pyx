@@ -12,7 +12,7 @@ Without the variable a failpoint costs one load of a null pointer.
 import os
 
 from engine.posix cimport (
-    CLOCK_REALTIME, EINTR, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MADV_NORMAL, MADV_RANDOM, MAP_FAILED, MAP_SHARED,
+    CLOCK_REALTIME, EINTR, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MADV_RANDOM, MAP_FAILED, MAP_SHARED,
     MS_SYNC, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_RDWR, POSIX_FADV_WILLNEED, PROT_READ, PROT_WRITE, SIGKILL, SIGSTOP,
     SYNC_FILE_RANGE_WRITE, clock_gettime, close, errno, fallocate, fdatasync, fstat, fsync, madvise, mmap, msync, open as open_call,
     posix_fadvise, posix_fallocate, pwrite, raise_signal, stat_result, sync_file_range, timespec, usleep,
@@ -149,9 +149,9 @@ cdef void will_need(int fd, uint64_t offset, uint64_t length) noexcept nogil:
     posix_fadvise(fd, offset, length, POSIX_FADV_WILLNEED)
 
 
-cdef void read_singly(void* address, size_t length, bint singly) noexcept nogil:
-    """A hint: whether pages of this mapping that are not in memory are read without those around them."""
-    madvise(address, length, MADV_RANDOM if singly else MADV_NORMAL)
+cdef void read_singly(void* address, size_t length) noexcept nogil:
+    """A hint: pages of this mapping that are not in memory are read without those around them."""
+    madvise(address, length, MADV_RANDOM)
 
 
 cdef int memory_sync(void* address, size_t length) noexcept nogil:

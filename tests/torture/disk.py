@@ -94,8 +94,28 @@ class Disk:
             node.content, node.stored = bytearray(node.latest), {}
 
     def _sync_mapping(self, file: File, offset: int, length: int) -> None:
+        """With what it takes to find the range: the size of the file, and which blocks it has there."""
+        waiting, file.waiting = file.waiting, []
+        for number, event in waiting:
+            inside = event.kind == "W" and offset <= event.offset and event.offset + len(event.data) <= offset + length
+            if inside or event.kind in "AT":
+                change_content(file.content, event)
+            elif event.kind == "P":
+                file.waiting += [(number, rest) for rest in self._punch(file, event, offset, offset + length)]
+            else:
+                file.waiting.append((number, event))
         for sector in [sector for sector in file.stored if offset <= sector < offset + length]:
             put(file.content, sector, file.stored.pop(sector)[-1])
+
+    def _punch(self, file: File, event: Event, start: int, end: int) -> Iterator[Event]:
+        """Makes the part of the hole that is in a range certain, and gives what is left of it."""
+        hole = event.offset, event.offset + int.from_bytes(event.data, "little")
+        for low, high in ((hole[0], min(hole[1], start)), (max(hole[0], end), hole[1])):
+            if low < high:
+                yield Event("P", event.inode, low, (high - low).to_bytes(8, "little"))
+        low, high = max(hole[0], start), min(hole[1], end)
+        if low < high:
+            change_content(file.content, Event("P", event.inode, low, (high - low).to_bytes(8, "little")))
 
     def _file(self, inode: int) -> File:
         node = self.nodes[inode]
