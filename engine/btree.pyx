@@ -14,7 +14,7 @@ from engine.page cimport (
     count_below, entries_of, fill_branch, fill_leaf, format_page, free_room, lower_bound, open_cell, read16, remove_cell,
     set_below, set_child, used_room,
 )
-from engine.pager cimport Pager, Txn, examine_page, free_page, new_page, page_at, read_page, writable_page
+from engine.pager cimport Pager, Txn, ask_for_leaves, examine_page, free_page, new_page, page_at, read_page, writable_page
 from engine.posix cimport EIO, EUCLEAN
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -464,6 +464,7 @@ cdef int _check_page(Pager* pager, uint32_t pgno, int level, uint64_t txn, uint8
     page = examine_page(pager, pgno, level, txn)
     if page == NULL:
         return -DAMAGED
+    ask_for_leaves(pager, page)
     for index in range(page.count):
         cell = cell_at(page, index)
         key, length = cell_key(page, cell), cell_key_length(page, cell)

@@ -22,7 +22,7 @@ from engine.btree cimport tree_check
 from engine.cursor cimport Cursor, cursor_next, cursor_seek, cursor_value
 from engine.page cimport cell_at, child_of, page_checksum
 from engine.freelist cimport collect_free, free_others, seal_chains, settle
-from engine.pager cimport PageList, Pager, Txn, page_at, pager_map, read_page, txn_begin, txn_end
+from engine.pager cimport PageList, Pager, Txn, ask_for_leaves, page_at, pager_map, read_page, txn_begin, txn_end
 from engine.layout cimport (
     KN_FIRST_PAGE, KN_IDLE, KN_INDEX_FORMAT, KN_NOT_INDEXED, KN_PAGE_SIZE, kn_checkpoint, kn_crc32c, kn_meta, kn_page, kn_store32,
     kn_store64, kn_tree,
@@ -173,6 +173,7 @@ cdef int _seal_page(Pager* pager, kn_page* page) noexcept nogil:
     cdef uint32_t child
     if page == NULL:
         return -EUCLEAN
+    ask_for_leaves(pager, page)
     for index in range(page.count if page.level > 0 else 0):
         child = child_of(cell_at(page, index))
         if page_at(pager, child).crc == 0:

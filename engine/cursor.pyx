@@ -6,9 +6,9 @@ Whoever finds it invalid asks for `error`: the entries may have come to their en
 
 from engine.layout cimport KN_IDLE, kn_page, kn_tree
 from engine.page cimport LEAF_HEAD, branch_index, cell_at, child_of, count_below, lower_bound, read16
-from engine.pager cimport Pager, is_examined, page_at, pager_will_need, read_page
+from engine.pager cimport Pager, ask_for_children, is_examined, page_at, read_page
 from engine.posix cimport EUCLEAN
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 cdef enum:
     FIRST_WINDOW = 2            # leaves
@@ -56,23 +56,11 @@ cdef void _ask_for_leaves(Cursor* cursor, int depth, int direction) noexcept nog
     """Whoever comes to a leaf that was never read here is about to come to those after it."""
     cdef kn_page* page = page_at(cursor.pager, cursor.pgno[depth])
     cdef int index = cursor.index[depth]
-    cdef uint32_t pgno = child_of(cell_at(page, index)), start = pgno, length = 0
     if cursor.asked > 0:
         cursor.asked -= 1
-        return
-    if is_examined(cursor.pager, pgno):
-        return
-    cursor.window = min(2 * cursor.window, <int>LARGEST_WINDOW)
-    while cursor.asked < cursor.window and 0 <= index < page.count:
-        pgno = child_of(cell_at(page, index))
-        if pgno != start + length:
-            pager_will_need(cursor.pager, start, length)
-            start, length = pgno, 0
-        length += 1
-        cursor.asked += 1
-        index += direction
-    pager_will_need(cursor.pager, start, length)
-    cursor.asked -= 1
+    elif not is_examined(cursor.pager, child_of(cell_at(page, index))):
+        cursor.window = min(2 * cursor.window, <int>LARGEST_WINDOW)
+        cursor.asked = ask_for_children(cursor.pager, page, index, direction, cursor.window) - 1
 
 
 cdef void _step(Cursor* cursor, int direction) noexcept nogil:

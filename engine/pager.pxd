@@ -69,6 +69,8 @@ cdef int pager_open(Pager* pager, int fd, kn_shared* shared) noexcept nogil
 cdef void pager_close(Pager* pager) noexcept nogil
 cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil
 cdef void pager_will_need(Pager* pager, uint32_t pgno, uint32_t pages) noexcept nogil
+cdef int ask_for_children(Pager* pager, kn_page* page, int index, int direction, int most) noexcept nogil
+cdef void ask_for_leaves(Pager* pager, kn_page* page) noexcept nogil
 cdef int pager_grow(Pager* pager, uint64_t pages) noexcept nogil
 cdef int pager_shorten(Pager* pager, uint32_t next_pgno) noexcept nogil
 

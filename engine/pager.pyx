@@ -21,7 +21,7 @@ from engine.layout cimport (
     KN_PAGE_SIZE, kn_free_page, kn_load32, kn_load64, kn_load_pointer, kn_meta, kn_or64, kn_page, kn_raise32, kn_shared,
     kn_store32, kn_store64, kn_swap_pointer,
 )
-from engine.page cimport page_checksum, page_is_sound
+from engine.page cimport cell_at, child_of, page_checksum, page_is_sound
 from engine.posix cimport EFBIG, ENOMEM, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, errno, mmap, munmap
 from engine.vfs cimport AT_GROW, allocate, failpoint, punch, read_singly, will_need, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -90,6 +90,28 @@ cdef int pager_map(Pager* pager, uint32_t next_pgno) noexcept nogil:
 cdef void pager_will_need(Pager* pager, uint32_t pgno, uint32_t pages) noexcept nogil:
     """These are read soon."""
     will_need(pager.fd, <uint64_t>pgno * KN_PAGE_SIZE, <uint64_t>pages * KN_PAGE_SIZE)
+
+
+cdef int ask_for_children(Pager* pager, kn_page* page, int index, int direction, int most) noexcept nogil:
+    """At most so many children of a branch page, from `index` on, are read soon. Returns how many there are; one at least."""
+    cdef uint32_t start = child_of(cell_at(page, index)), length = 0, pgno
+    cdef int asked = 0
+    while asked < most and 0 <= index < page.count:
+        pgno = child_of(cell_at(page, index))
+        if pgno != start + length:
+            pager_will_need(pager, start, length)
+            start, length = pgno, 0
+        length += 1
+        asked += 1
+        index += direction
+    pager_will_need(pager, start, length)
+    return asked
+
+
+cdef void ask_for_leaves(Pager* pager, kn_page* page) noexcept nogil:
+    """All leaves below this page are read soon, if it is one that has leaves below it. If the first was read here, so were most."""
+    if page.level == 1 and not is_examined(pager, child_of(cell_at(page, 0))):
+        ask_for_children(pager, page, 0, 1, page.count)
 
 
 cdef inline void _note_examined(Pager* pager, uint32_t pgno) noexcept nogil:
