@@ -52,7 +52,7 @@ cdef void _descend(Cursor* cursor, int depth, bint to_the_end) noexcept nogil:
         cursor.index[depth] = page.count - 1 if to_the_end else 0
 
 
-cdef void _ask_for_leaves(Cursor* cursor, int depth, int direction) noexcept nogil:
+cdef void _read_ahead(Cursor* cursor, int depth, int direction) noexcept nogil:
     """Whoever comes to a leaf that was never read here is about to come to those after it."""
     cdef kn_page* page = page_at(cursor.pager, cursor.pgno[depth])
     cdef int index = cursor.index[depth]
@@ -72,7 +72,7 @@ cdef void _step(Cursor* cursor, int direction) noexcept nogil:
         if 0 <= index < page_at(cursor.pager, cursor.pgno[depth]).count:
             cursor.index[depth] = index
             if depth == cursor.height - 2:
-                _ask_for_leaves(cursor, depth, direction)
+                _read_ahead(cursor, depth, direction)
             _descend(cursor, depth, direction < 0)
             return
         depth -= 1

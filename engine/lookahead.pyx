@@ -18,14 +18,13 @@ from engine.btree cimport tree_get, tree_leaf
 from engine.core cimport Core, attribute_tree, locate, op_is_sound, op_key, op_length
 from engine.gathering cimport Entry, end_gathering, gather, handle_gathered, prepare_gathering
 from engine.layout cimport (
-    KN_DELETE, KN_IDLE, KN_PAGE_SIZE, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, kn_add32, kn_frame, kn_futex_wait, kn_futex_wake,
+    KN_DELETE, KN_IDLE, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, kn_add32, kn_frame, kn_futex_wait, kn_futex_wake,
     kn_load32, kn_load64, kn_locator, kn_meta, kn_op, kn_page, kn_store32, kn_store64, kn_tree,
 )
 from engine.log cimport frame_is_whole, log_map, log_will_need, op_at
 from engine.page cimport cell_at, child_of
-from engine.pager cimport read_page
+from engine.pager cimport pager_will_need, read_page
 from engine.posix cimport pthread_create, pthread_join
-from engine.vfs cimport will_need
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, qsort, realloc
 from libc.string cimport memcpy, memset
@@ -78,7 +77,7 @@ cdef void _read_asked(Lookahead* ahead) noexcept nogil:
         while index < ahead.pending and ahead.pages[index] - last <= GAP:
             last = ahead.pages[index]
             index += 1
-        will_need(ahead.core.pager.fd, <uint64_t>first * KN_PAGE_SIZE, <uint64_t>(last - first + 1) * KN_PAGE_SIZE)
+        pager_will_need(&ahead.core.pager, first, last - first + 1)
     ahead.pending = 0
 
 

@@ -23,12 +23,13 @@ from engine.layout cimport (
 )
 from engine.page cimport cell_at, child_of, page_checksum, page_is_sound
 from engine.posix cimport EFBIG, ENOMEM, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, errno, mmap, munmap
-from engine.vfs cimport AT_GROW, allocate, failpoint, punch, read_singly, will_need, write_at
+from engine.vfs cimport AT_GROW, allocate, failpoint, is_in_memory, punch, read_singly, will_need, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 cdef enum:
+    SAMPLES = 4
     FIRST_GROWTH = 64           # pages: 256 KiB, then one part in GROWTH of what is there, up to a chunk
     GROWTH = 8
 
@@ -109,9 +110,15 @@ cdef int ask_for_children(Pager* pager, kn_page* page, int index, int direction,
 
 
 cdef void ask_for_leaves(Pager* pager, kn_page* page) noexcept nogil:
-    """All leaves below this page are read soon, if it is one that has leaves below it. If the first was read here, so were most."""
-    if page.level == 1 and not is_examined(pager, child_of(cell_at(page, 0))):
-        ask_for_children(pager, page, 0, 1, page.count)
+    """All leaves below this page are read soon, if it is one that has leaves below it. Of leaves that are in memory, nobody
+    should ask the kernel one by one: some are looked at."""
+    cdef int sample
+    if page.level != 1:
+        return
+    for sample in range(SAMPLES):
+        if not is_in_memory(page_at(pager, child_of(cell_at(page, page.count * sample // SAMPLES)))):
+            ask_for_children(pager, page, 0, 1, page.count)
+            return
 
 
 cdef inline void _note_examined(Pager* pager, uint32_t pgno) noexcept nogil:

@@ -48,6 +48,7 @@ cdef extern from "<sys/mman.h>" nogil:
     int MADV_RANDOM
     int madvise(void* address, size_t length, int advice)
     int msync(void* address, size_t length, int flags)
+    int mincore(void* address, size_t length, unsigned char* resident)
 
 
 cdef extern from "<sys/stat.h>" nogil:

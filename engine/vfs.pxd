@@ -44,6 +44,7 @@ cdef int allocate(int fd, uint64_t offset, uint64_t length) noexcept nogil
 cdef int punch(int fd, uint64_t offset, uint64_t length) noexcept nogil
 cdef void will_need(int fd, uint64_t offset, uint64_t length) noexcept nogil
 cdef void read_singly(void* address, size_t length) noexcept nogil
+cdef bint is_in_memory(void* page) noexcept nogil
 cdef int memory_sync(void* address, size_t length) noexcept nogil
 cdef int sync_directory(const char* path) noexcept nogil
 cdef int remove_file(const char* path) noexcept nogil

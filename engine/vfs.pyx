@@ -14,7 +14,7 @@ import os
 from engine.posix cimport (
     CLOCK_REALTIME, EINTR, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, MADV_RANDOM, MAP_FAILED, MAP_SHARED,
     MS_SYNC, O_CLOEXEC, O_DIRECTORY, O_RDONLY, O_RDWR, POSIX_FADV_WILLNEED, PROT_READ, PROT_WRITE, SIGKILL, SIGSTOP,
-    SYNC_FILE_RANGE_WRITE, clock_gettime, close, errno, fallocate, fdatasync, fstat, fsync, madvise, mmap, msync, open as open_call,
+    SYNC_FILE_RANGE_WRITE, clock_gettime, close, errno, fallocate, fdatasync, fstat, fsync, madvise, mincore, mmap, msync, open as open_call,
     posix_fadvise, posix_fallocate, pwrite, raise_signal, stat_result, sync_file_range, timespec, usleep,
 )
 from engine.layout cimport kn_add32, kn_add64, kn_load32
@@ -152,6 +152,12 @@ cdef void will_need(int fd, uint64_t offset, uint64_t length) noexcept nogil:
 cdef void read_singly(void* address, size_t length) noexcept nogil:
     """A hint: pages of this mapping that are not in memory are read without those around them."""
     madvise(address, length, MADV_RANDOM)
+
+
+cdef bint is_in_memory(void* page) noexcept nogil:
+    """Whether this page of a mapped file can be read without the disk; where the kernel does not tell, it can."""
+    cdef uint8_t resident
+    return mincore(page, 1, &resident) < 0 or resident & 1
 
 
 cdef int memory_sync(void* address, size_t length) noexcept nogil:

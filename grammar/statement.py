@@ -122,7 +122,7 @@ def prepare(node: Any, sql: Any, parameters: Parameters | None = None) -> Statem
 
 def of_text(node: Any, sql: Any, parameters: Parameters | None) -> Statement:
     """The same for a text of which nothing is kept."""
-    sql = str(sql) if isinstance(sql, str) else sql  # of a kind of text that a library has, the text
+    sql = str.__str__(sql) if isinstance(sql, str) else sql  # the text of a subclass, whatever that makes of it
     parsed = parse(sql)
     if not parsed.kept:
         return _of(node, parsed, _bind(node, parsed.statement), parameters)

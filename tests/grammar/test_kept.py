@@ -44,9 +44,12 @@ def again(run: Run) -> Run:
 
 
 class Marked(str):
-    """Text as some libraries hand it around."""
+    """Text as some libraries hand it around, and members of enumerations are."""
 
     __slots__ = ()
+
+    def __str__(self) -> str:
+        return "Marked.TEXT"
 
 
 def in_another_process(root: Path, statement: str) -> None:
