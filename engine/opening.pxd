@@ -6,5 +6,4 @@ from engine.shared cimport Coordination
 
 cdef int lay(str directory, bytes table_id) except -1
 cdef Coordination attach(Core* core, str directory, bytes table_id, int* index_fd)
-cdef int release(Core* core, Coordination shared, int index_fd) except -1
-cdef int seal_if_last(Core* core, Coordination shared, str directory) except -1
+cdef int detach(Core* core, Coordination shared, int index_fd, str directory) except -1

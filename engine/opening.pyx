@@ -89,29 +89,39 @@ cdef int release(Core* core, Coordination shared, int index_fd) except -1:
     return 0
 
 
-cdef int seal_if_last(Core* core, Coordination shared, str directory) except -1:
+cdef int _seal_if_last(Core* core, Coordination shared) except -1:
     """The last process that has the table open leaves it so that the next one can tell whether all is as it was. If that
     cannot be done, the next one recovers the table."""
     cdef kn_meta head, visible
     cdef int result
+    if not shared.is_last() or core.shared.poisoned or core.shared.damaged:
+        return 0
+    read_published(&core.shared.head, &head)
+    read_published(&core.shared.visible, &visible)
+    with nogil:
+        result = pager_map(&core.pager, head.next_pgno)
+        if result == 0:
+            result = seal(core, &visible)
+        if result == 0 and head.txn != visible.txn:
+            result = seal(core, &head)
+    if result == 0:
+        shared.mark_closed()
+    return 0
+
+
+cdef int detach(Core* core, Coordination shared, int index_fd, str directory) except -1:
+    """Closes the files. The directory's flock is held until that is done: of two processes that leave together, one has to
+    find that it is the last."""
     try:
         directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:     # dropped; or out of descriptors
-        return 0
+    except OSError:     # dropped; or out of descriptors, and then the next one recovers the table
+        directory_fd = -1
     try:
-        fcntl.flock(directory_fd, fcntl.LOCK_EX)
-        if not shared.is_last() or core.shared.poisoned or core.shared.damaged:
-            return 0
-        read_published(&core.shared.head, &head)
-        read_published(&core.shared.visible, &visible)
-        with nogil:
-            result = pager_map(&core.pager, head.next_pgno)
-            if result == 0:
-                result = seal(core, &visible)
-            if result == 0 and head.txn != visible.txn:
-                result = seal(core, &head)
-        if result == 0:
-            shared.mark_closed()
+        if directory_fd >= 0:
+            fcntl.flock(directory_fd, fcntl.LOCK_EX)
+            _seal_if_last(core, shared)
     finally:
-        os.close(directory_fd)
+        release(core, shared, index_fd)
+        if directory_fd >= 0:
+            os.close(directory_fd)
     return 0

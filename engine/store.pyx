@@ -17,7 +17,7 @@ from engine.freelist cimport trim
 from engine.layout cimport kn_load32, kn_load64, kn_locator, kn_meta, kn_op
 from engine.log cimport log_forget, log_map, op_at
 from engine.nametree cimport Attributes, attributes_of, marks_of
-from engine.opening cimport attach, lay, release, seal_if_last
+from engine.opening cimport attach, detach, lay
 from engine.pager cimport pager_map
 from engine.posix cimport ENOENT, EUCLEAN
 from engine.recovery cimport rebuild
@@ -79,10 +79,7 @@ cdef class Store:
             self.closed = True
             while self.calls > 0:
                 time.sleep(0.001)
-            try:
-                seal_if_last(&self.core, self.shared, self.directory)
-            finally:
-                release(&self.core, self.shared, self.index_fd)
+            detach(&self.core, self.shared, self.index_fd, self.directory)
 
     def __del__(self) -> None:
         """Tables that were dropped are forgotten, not closed: views may still be open on them."""

@@ -417,6 +417,20 @@ def test_a_store_that_closes_gives_the_slots_of_forgotten_views_back(here: Place
     other.close()
 
 
+def test_those_who_leave_together_leave_a_table_that_needs_no_recovery(here: Place) -> None:
+    for turn in range(1, 31):
+        stores = [here.open() for _ in range(4)]
+        stores[0].write("insert", [{"id": turn}])
+        threads = [threading.Thread(target=store.close) for store in stores]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        store = here.open()
+        assert store.counters()["commits"] == turn, "a recovery begins to count anew"
+        store.close()
+
+
 def test_everything_of_a_closed_store_is_closed(here: Place) -> None:
     store = here.open()
     store.write("insert", [{"id": 1}])
