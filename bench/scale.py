@@ -17,6 +17,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -127,6 +128,25 @@ def _take_part(
     subject.close()
 
 
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many other processes want a core each."""
+    others = [spawned.Process(target=_want_a_core, daemon=True) for _ in range(count)]
+    for other in others:
+        other.start()
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.join()
+
+
+def _want_a_core() -> None:
+    while True:
+        pass
+
+
 # --- runs
 
 
@@ -189,23 +209,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each round and contender")
+    parser.add_argument("--busy", type=int, default=0, help="other processes that want a core each")
     given = parser.parse_args()
     with scratch.directory() as directory:
         load(directory)
-        sync = bare_sync(directory / BareDisk.name)
-        figures = [
-            *measure_reads(directory, given.rounds, given.seconds),
-            *measure_inserts(directory, given.rounds, given.seconds),
-        ]
+        with busy(given.busy):
+            sync = bare_sync(directory / BareDisk.name)
+            figures = [
+                *measure_reads(directory, given.rounds, given.seconds),
+                *measure_inserts(directory, given.rounds, given.seconds),
+            ]
     title = "Several processes on one table, and the bare disk"
     page = results.write(
-        "scale",
+        f"scale-busy-{given.busy}" if given.busy else "scale",
         title,
         figures,
         records=records.COUNT,
         rounds=given.rounds,
         seconds=given.seconds,
         one_bare_sync=sync,
+        other_processes=given.busy,
     )
     print(page.read_text())
 

@@ -5,7 +5,7 @@ import os
 
 from engine.layout cimport kn_add32, kn_doorbell, kn_futex_wait, kn_load32
 from engine.posix cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, errno, mmap, munmap
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef class Doorbell:
@@ -36,12 +36,12 @@ cdef class Doorbell:
     def wait(self, seen: int, seconds: float) -> int:
         """Returns when `rings` differs from `seen`, at the latest after the time given, with the value that it then has."""
         cdef uint32_t last = seen
-        cdef int milliseconds = <int>(seconds * 1000)
+        cdef uint64_t microseconds = <uint64_t>(seconds * 1_000_000)
         if kn_load32(&self.at.word) != last:
             return kn_load32(&self.at.word)
         with nogil:
             kn_add32(&self.at.waiters, 1)
-            kn_futex_wait(&self.at.word, last, milliseconds)
+            kn_futex_wait(&self.at.word, last, microseconds)
             kn_add32(&self.at.waiters, <uint32_t>-1)
         return kn_load32(&self.at.word)
 

@@ -115,9 +115,9 @@ cdef extern from "layout.h" nogil:
         uint64_t appended, checkpoint_appended, log_bytes
         uint32_t next_segno, removals
         uint64_t syncing_txn
-        uint32_t queue_word, company, sync_took
+        uint32_t queue_word, company, sync_took, crowded
         uint64_t sealed
-        uint32_t damaged
+        uint32_t damaged, sleepers
         uint64_t index_inode
         uint32_t crc
         kn_reader readers[1024]
@@ -144,7 +144,7 @@ cdef extern from "atomics.h" nogil:
     int kn_swap_pointer(void** at, void* expected, void* value)
     void kn_raise32(uint32_t* at, uint32_t value)
     int kn_swap32(uint32_t* at, uint32_t expected, uint32_t value)
-    int kn_futex_wait(uint32_t* word, uint32_t seen, int milliseconds)
+    int kn_futex_wait(uint32_t* word, uint32_t seen, uint64_t microseconds)
     void kn_futex_wake(uint32_t* word)
     void kn_futex_wake_one(uint32_t* word)
     void kn_futex_requeue(uint32_t* source, uint32_t* target)

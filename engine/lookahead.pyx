@@ -35,7 +35,7 @@ cdef enum:
     GAP = 8                     # pages that are read in vain rather than begin another request
     MOST_BRANCHES = 65536
     GATHERED = 1 << 18          # entries that are looked for together
-    WAIT_MS = 1000
+    LONGEST_WAIT = 1000000      # µs
     UNKNOWN = 0                 # states of an attribute's tree
     KNOWN = 1
     ABSENT = 2
@@ -234,7 +234,7 @@ cdef void _wait_until(Lookahead* ahead, const uint64_t* word, uint64_t place) no
     """Until the word is at least `place`, or whoever replays wants no more."""
     cdef uint32_t seen = kn_load32(&ahead.moved)
     while kn_load64(word) < place and not kn_load32(&ahead.stop):
-        kn_futex_wait(&ahead.moved, seen, WAIT_MS)
+        kn_futex_wait(&ahead.moved, seen, LONGEST_WAIT)
         seen = kn_load32(&ahead.moved)
 
 

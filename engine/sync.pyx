@@ -10,52 +10,82 @@ A leader moves everybody from the queue to `sync_word` when he begins, since wha
 slept. So in the steady state each of them sleeps and is woken once per commit. The next leader is woken before those who
 are done: the disk is what everybody waits for.
 
-A leader who has had company waits for it before he syncs, no longer than four syncs take, and gives his core away
-meanwhile: woken together, writers commit again one soon after the other, and all of them are served by one sync instead of
-two. Who writes alone never waits.
+Writers that were woken together commit again one soon after the other, and one sync can serve all of them instead of two.
+So they gather: until as many have committed as last time, no longer than four syncs take. Who writes alone never waits.
+There are two ways, and `crowded` tells which:
+
+    Mostly the first to come leads, and gives his core away until the others have come. He need not be woken then, and
+    cores and caches stay awake, too.
+    Where cores are busy with other work, who gives his core away has lost it for a whole turn of somebody else, of
+    milliseconds. Once this was seen, those who come sleep in the queue for the next CROWDED syncs, and who completes
+    the company leads.
 
 No wake-up is lost: a word is read before what is asked of the state, and moves after the state has changed. Moved too
-early, by a leader who did not cover him, a sleeper wakes for nothing and asks again.
+early, by a leader who did not cover him, a sleeper wakes for nothing and asks again. The kernel is called to wake somebody
+only while `sleepers` says that there may be one: it goes up before the words are read, and is read after they have moved.
 
-All sleep in spells of SPELL ms, because a leader may die: then the mutex goes to whoever tries it next, and a spell that
+All sleep in spells of SPELL µs, because a leader may die: then the mutex goes to whoever tries it next, and a spell that
 ended is followed by a try.
 """
 
 from engine.core cimport Core
 from engine.layout cimport (
-    kn_add32, kn_futex_requeue, kn_futex_wait, kn_futex_wake, kn_futex_wake_one, kn_load32, kn_load64, kn_meta, kn_shared,
+    kn_add32, kn_fence, kn_futex_requeue, kn_futex_wait, kn_futex_wake, kn_futex_wake_one, kn_load32, kn_load64, kn_meta, kn_shared,
     kn_store32, kn_store64,
 )
 from engine.log cimport log_sync
 from engine.posix cimport EROFS, ETIMEDOUT, sched_yield
 from engine.shared cimport publish, read_published, try_lock, unlock
-from engine.vfs cimport AT_SYNC, AT_SYNC_LOCKED, AT_SYNCED, AT_VISIBLE, failpoint, now_microseconds
+from engine.vfs cimport AT_SYNC, AT_SYNC_LOCKED, AT_SYNCED, AT_VISIBLE, AT_YIELDED, failpoint, now_microseconds
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
-    SPELL = 10                  # milliseconds
+    SPELL = 10000               # µs
     LONGEST_GATHERING = 1000    # µs
+    CROWDED = 256               # syncs
 
 
-cdef void _gather(kn_shared* shared, uint64_t synced) noexcept nogil:
-    """Returns when as many have committed as last time, or it takes too long."""
-    cdef uint64_t deadline
+cdef uint64_t _time_to_gather(kn_shared* shared, uint64_t since) noexcept nogil:
+    """How many µs the others still have to come, since when somebody waits: none when as many have committed as last time."""
     cdef kn_meta head
+    cdef uint64_t patience, waited
     if shared.company < 2:
-        return
-    deadline = now_microseconds() + min(4 * shared.sync_took, <uint32_t>LONGEST_GATHERING)
+        return 0
     read_published(&shared.head, &head)
-    while head.txn - synced < shared.company and now_microseconds() < deadline:
+    if head.txn - kn_load64(&shared.synced_txn) >= shared.company:
+        return 0
+    patience = min(4 * shared.sync_took, <uint32_t>LONGEST_GATHERING)
+    waited = now_microseconds() - since
+    return patience - waited if waited < patience else 0
+
+
+cdef void _gather(kn_shared* shared) noexcept nogil:
+    """Gives the core away until the others have come, or it takes too long."""
+    cdef uint64_t began = now_microseconds(), before = began, now
+    if shared.crowded > 0:
+        shared.crowded -= 1
+        return
+    while _time_to_gather(shared, began) > 0:
         sched_yield()
-        read_published(&shared.head, &head)
+        failpoint(AT_YIELDED)
+        now = now_microseconds()
+        if now - before > LONGEST_GATHERING:
+            shared.crowded = CROWDED
+            return
+        before = now
 
 
 cdef void _remember(kn_shared* shared, uint64_t before, uint64_t covered, uint64_t began) noexcept nogil:
-    """What the next leader will wait for."""
+    """The company that the next sync will wait for."""
     cdef kn_meta head
     read_published(&shared.head, &head)
     shared.company = <uint32_t>max(covered - before, head.txn - covered + 1)
     shared.sync_took = <uint32_t>(now_microseconds() - began)
+
+
+cdef bint _has_sleepers(kn_shared* shared) noexcept nogil:
+    kn_fence()
+    return kn_load32(&shared.sleepers) > 0
 
 
 cdef int _sync_locked(Core* core) noexcept nogil:
@@ -68,12 +98,13 @@ cdef int _sync_locked(Core* core) noexcept nogil:
     if shared.poisoned:
         return -EROFS
     read_published(&shared.visible, &visible)
-    _gather(shared, visible.txn)
+    _gather(shared)
     read_published(&shared.head, &candidate)
     began = now_microseconds()
     kn_store64(&shared.syncing_txn, candidate.txn)
     kn_add32(&shared.queue_word, 1)
-    kn_futex_requeue(&shared.queue_word, &shared.sync_word)
+    if _has_sleepers(shared):
+        kn_futex_requeue(&shared.queue_word, &shared.sync_word)
     result = failpoint(AT_SYNC)
     if result == 0 and candidate.segno > 0:
         result = log_sync(&core.log, visible.segno if visible.segno else 1, candidate.segno)
@@ -103,6 +134,8 @@ cdef int _lead(Core* core, uint64_t txn) noexcept nogil:
     unlock(&shared.syncer)
     kn_add32(&shared.queue_word, 1)
     kn_add32(&shared.sync_word, 1)
+    if not _has_sleepers(shared):
+        return result
     if result < 0:
         kn_futex_wake(&shared.queue_word)       # it is for each of them to know
     else:
@@ -111,27 +144,41 @@ cdef int _lead(Core* core, uint64_t txn) noexcept nogil:
     return result
 
 
-cdef int core_sync(Core* core, uint64_t txn, int milliseconds) noexcept nogil:
-    """Returns when the state is on disk and visible: 0, or a negative errno, -ETIMEDOUT when that takes too long."""
+cdef int _wait(Core* core, uint64_t txn, uint64_t came, uint64_t deadline) noexcept nogil:
+    """Sleeps and leads until the state is visible; counted among the sleepers."""
     cdef kn_shared* shared = core.shared
-    cdef uint64_t deadline = now_microseconds() + <uint64_t>milliseconds * 1000
+    cdef uint64_t spell
     cdef uint32_t queued, syncing
     cdef bint covered, overslept = False
-    cdef int result
-    while kn_load64(&shared.synced_txn) < txn:
+    cdef int result = 0
+    kn_fence()
+    while result == 0 and kn_load64(&shared.synced_txn) < txn:
         queued, syncing = kn_load32(&shared.queue_word), kn_load32(&shared.sync_word)
         covered = txn <= kn_load64(&shared.syncing_txn)
         if kn_load64(&shared.synced_txn) >= txn:
             break
-        if (not covered or overslept) and try_lock(&shared.syncer):
+        spell = _time_to_gather(shared, came) if shared.crowded > 0 and not covered else 0
+        if spell == 0 and (not covered or overslept) and try_lock(&shared.syncer):
             result = _lead(core, txn)
-            if result < 0:
-                return result
-            continue
-        if now_microseconds() > deadline:
-            return -ETIMEDOUT
-        if covered:
+        elif now_microseconds() > deadline:
+            result = -ETIMEDOUT
+        elif covered:
             overslept = not kn_futex_wait(&shared.sync_word, syncing, SPELL)
         else:
-            overslept = not kn_futex_wait(&shared.queue_word, queued, SPELL)
-    return 0
+            overslept = not kn_futex_wait(&shared.queue_word, queued, spell if spell > 0 else SPELL)
+    return result
+
+
+cdef int core_sync(Core* core, uint64_t txn, int milliseconds) noexcept nogil:
+    """Returns when the state is on disk and visible: 0, or a negative errno, -ETIMEDOUT when that takes too long."""
+    cdef kn_shared* shared = core.shared
+    cdef uint64_t came = now_microseconds()
+    cdef int result
+    if kn_load64(&shared.synced_txn) >= txn:
+        return 0
+    if shared.company < 2 and try_lock(&shared.syncer):
+        return _lead(core, txn)
+    kn_add32(&shared.sleepers, 1)
+    result = _wait(core, txn, came, came + <uint64_t>milliseconds * 1000)
+    kn_add32(&shared.sleepers, <uint32_t>-1)
+    return result

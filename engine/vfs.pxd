@@ -12,6 +12,7 @@ cdef enum Failpoint:
     AT_PUBLISHED        # the generation is stored, the mutex still held
     AT_UNLOCKED         # the mutex was released, nothing is synced
     AT_SYNC_LOCKED      # the sync mutex was taken
+    AT_YIELDED          # who gathers others for a sync gave his core away, and has it again
     AT_SYNC             # just before fdatasync of the log
     AT_SYNCED           # after fdatasync, nothing is visible
     AT_VISIBLE          # visible, sync mutex still held

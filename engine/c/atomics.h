@@ -45,10 +45,10 @@ static inline void kn_pause(void) {
 #endif
 }
 
-/* Sleeps while *word == seen, at most milliseconds; 0 when these have passed. Shared between processes, hence no
+/* Sleeps while *word == seen, at most so many µs; 0 when these have passed. Shared between processes, hence no
  * FUTEX_PRIVATE_FLAG. */
-static inline int kn_futex_wait(uint32_t *word, uint32_t seen, int milliseconds) {
-    struct timespec limit = {milliseconds / 1000, (milliseconds % 1000) * 1000000L};
+static inline int kn_futex_wait(uint32_t *word, uint32_t seen, uint64_t microseconds) {
+    struct timespec limit = {(time_t)(microseconds / 1000000), (long)(microseconds % 1000000) * 1000};
     return syscall(SYS_futex, word, FUTEX_WAIT, seen, &limit, NULL, 0) == 0 || errno != ETIMEDOUT;
 }
 static inline void kn_futex_wake(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }

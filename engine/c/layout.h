@@ -184,8 +184,10 @@ typedef struct {
     uint32_t queue_word;      /* futex of those who wait for the next sync: moves when one begins and when one has ended */
     uint32_t company;         /* commits that the last sync covered, or one more than came while it ran */
     uint32_t sync_took;       /* µs that it took */
+    uint32_t crowded;         /* so many syncs are to come before a leader gives his core away again */
     uint64_t sealed;          /* pages of states up to this one have checksums */
     uint32_t damaged;         /* a page of the index that was found damaged; 0 = none */
+    uint32_t sleepers;        /* who sleeps at sync_word or queue_word, with those that died there */
     uint64_t index_inode;
     uint32_t crc; /* of everything else, set by the last process that closes the table; 0 = it is open, or was not closed */
     kn_reader readers[KN_READERS] __attribute__((aligned(64)));

@@ -47,11 +47,11 @@ COMMIT_PATH = (
 )  # fmt: skip
 RARE = (
     "read", "roll", "grow", "prepared", "activated", "begun", "checkpoint", "slot_written", "copied", "gathered",
-    "adopting", "adopted", "anchored", "removed",
+    "adopting", "adopted", "anchored", "removed", "yielded",
 )  # fmt: skip
 HOLDING = (  # steps with a lock held
-    "locked", "composed", "half_written", "written", "slot", "published", "sync_locked", "sync", "synced", "visible",
-    "roll", "prepared", "activated", "adopting", "adopted",
+    "locked", "composed", "half_written", "written", "slot", "published", "sync_locked", "yielded", "sync", "synced",
+    "visible", "roll", "prepared", "activated", "adopting", "adopted",
 )  # fmt: skip
 
 Row = dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,34 @@ def test_one_sync_serves_everybody_who_waits(bench: Bench) -> None:
     after = writers[0].ask("counters")
     assert after["commits"] - before["commits"] == len(writers)
     assert after["syncs"] - before["syncs"] == 2  # that of the first, and one for all who came while it lasted
+
+
+def test_who_lost_his_core_while_he_gathered_has_the_next_ones_gather_in_their_sleep(bench: Bench) -> None:
+    writers = [bench.hand() for _ in range(3)]
+    writers[0].write("insert", {"id": 0})
+    for writer in writers:
+        writer.ask("rows")
+    commits, syncs, yielded = (bench.failpoints.hits(step) for step in ("unlocked", "sync", "yielded"))
+    bench.failpoints.set("sync", WAIT)
+    for number, writer in enumerate(writers):
+        writer.send("write", "insert", [{"id": number + 1}])
+        wait_until(lambda: bench.failpoints.hits("sync") > syncs)
+    wait_until(lambda: bench.failpoints.hits("unlocked") == commits + len(writers))
+    bench.failpoints.set("yielded", WAIT)
+    bench.failpoints.clear("sync")
+    wait_until(lambda: bench.failpoints.hits("yielded") > yielded)  # for the first, who has had his answer
+    time.sleep(0.01)
+    bench.failpoints.clear("yielded")
+    for writer in writers:
+        writer.reply()
+    yielded = bench.failpoints.hits("yielded")
+    for turn in range(10, 110, 10):
+        for number, writer in enumerate(writers):
+            writer.send("write", "insert", [{"id": turn + number}])
+        for writer in writers:
+            writer.reply()
+    assert bench.failpoints.hits("yielded") == yielded
+    assert len(writers[0].ask("rows")) == 1 + 3 + 10 * len(writers)
 
 
 def test_with_interval_durability_readers_do_not_wait(bench: Bench) -> None:
