@@ -1,8 +1,10 @@
 """Log segments: `000001.log`, `000002.log`, … in the table's directory, the system of record.
 
 Segments are made whole before they are used: written full of zeros under another name, synced, renamed. So an append
-changes no metadata of the file, and its fdatasync has only the data to wait for. A segment comes into use when its header
-is written (with a fresh salt, so that no bytes of an earlier life pass a checksum); one without a valid header is a spare.
+changes no metadata of the file, and its fdatasync has only the data to wait for. The zeros are written in small pieces,
+because what was written at once the kernel keeps in one folio, and to write back a block of a large one that is mapped it
+looks at all its pages: 15 µs of each sync. A segment comes into use when its header is written (with a fresh salt, so that
+no bytes of an earlier life pass a checksum); one without a valid header is a spare.
 
 The formats of segment header, frame and operation stand in c/layout.h; what frames mean, in transaction.pyx.
 """
@@ -22,7 +24,7 @@ from libc.string cimport memcmp, memcpy, memset, strlen
 
 cdef enum:
     PATH_ROOM = 4096
-    ZEROS = 1048576
+    ZEROS = 16384
     BLOT = 128
 
 cdef char* MAGIC = b"KNLG"
