@@ -29,7 +29,7 @@ from engine.layout cimport (
 )
 from engine.posix cimport EIO, ENOMEM, EROFS, EUCLEAN, errno, fstat, pread, stat_result
 from engine.core cimport Core
-from engine.shared cimport begin_read, lock, publish, read_published, unlock
+from engine.shared cimport begin_read, lock_writer, publish, read_published, unlock
 from engine.sync cimport core_sync
 from engine.vfs cimport AT_BEGUN, AT_CHECKPOINT, AT_SLOT_WRITTEN, data_sync, failpoint, memory_sync, write_at
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -52,7 +52,7 @@ cdef int begin_checkpoint(Core* core, uint32_t slot, kn_meta* meta, int millisec
     cdef kn_meta head
     cdef Txn txn
     cdef bint changed = False
-    cdef int result = lock(&core.shared.writer, milliseconds)
+    cdef int result = lock_writer(core.shared, milliseconds)
     if result < 0:
         return result
     read_published(&core.shared.head, &head)
@@ -266,7 +266,7 @@ cdef int account(Core* core, uint32_t* lost, int milliseconds) noexcept nogil:
     cdef PageList pages, chains
     cdef uint8_t* seen = NULL
     cdef uint32_t pgno
-    cdef int result = lock(&core.shared.writer, milliseconds)
+    cdef int result = lock_writer(core.shared, milliseconds)
     if result < 0:
         return result
     memset(&pages, 0, sizeof(PageList))

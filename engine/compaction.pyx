@@ -30,7 +30,7 @@ from engine.log cimport SEGMENTS, log_install, log_map, op_at, segment_header
 from engine.pager cimport Txn, pager_map, return_spares, txn_begin, txn_end
 from engine.posix cimport EIO, ENOMEM
 from engine.segments cimport list_segments
-from engine.shared cimport lock, oldest_reader, publish, read_published, unlock
+from engine.shared cimport lock_writer, oldest_reader, publish, read_published, unlock
 from engine.store cimport Store
 from engine.sync cimport core_sync
 from engine.vfs cimport AT_ADOPTED, AT_ADOPTING, AT_ANCHORED, AT_GATHERED, AT_REMOVED, failpoint, now_microseconds
@@ -332,7 +332,7 @@ cdef int _adopt_batch(Core* core, uint32_t segno, uint32_t* offset, uint32_t end
     cdef const kn_frame* frame
     cdef const kn_op* op
     cdef uint32_t at, index, done = 0
-    cdef int result = lock(&core.shared.writer, LOCK_MS)
+    cdef int result = lock_writer(core.shared, LOCK_MS)
     if result < 0:
         return result
     read_published(&core.shared.head, &start)

@@ -17,6 +17,8 @@ cdef enum:
 cdef struct Core:
     kn_shared* shared
     kn_doorbell* doorbell       # NULL for a table outside a node
+    uint32_t pid                # of this process, and when it was started
+    uint64_t started
     Pager pager
     Log log
     bint timestamps

@@ -32,7 +32,7 @@ from engine.pager cimport (
 )
 from engine.posix cimport ENOMEM, EUCLEAN
 from engine.reuse cimport checkpoints_allow, is_read, note_readers
-from engine.shared cimport lock, oldest_reader, publish, read_published, unlock
+from engine.shared cimport lock_writer, oldest_reader, publish, read_published, unlock
 from engine.vfs cimport punch
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, qsort, realloc
@@ -449,7 +449,7 @@ cdef int _begin_trim(Pager* pager, PageList* found, uint64_t* state, int millise
     """Makes the state in which `found` is in order and marked, and gives back what is allocated behind the last page."""
     cdef kn_meta head
     cdef Txn txn
-    cdef int result = lock(&pager.shared.writer, milliseconds)
+    cdef int result = lock_writer(pager.shared, milliseconds)
     if result < 0:
         return result
     read_published(&pager.shared.head, &head)
@@ -478,7 +478,7 @@ cdef int trim(Pager* pager, int milliseconds) noexcept nogil:
     memset(&found, 0, sizeof(PageList))
     result = _begin_trim(pager, &found, &state, milliseconds)
     while result >= 0 and found.count > 0:
-        result = lock(&pager.shared.writer, milliseconds)
+        result = lock_writer(pager.shared, milliseconds)
         if result < 0:
             break
         read_published(&pager.shared.head, &head)

@@ -96,6 +96,19 @@ cdef extern from "layout.h" nogil:
         uint32_t pid
         uint64_t started
 
+    enum:
+        KN_SEATS, KN_SEAT_ROOM, KN_EMPTY, KN_SUBMITTED, KN_JUDGED, KN_SERVED
+
+    ctypedef struct kn_seat:
+        uint32_t state, pid
+        uint64_t started, names_generation
+        uint32_t expected_segno, expected_offset
+        uint16_t key_length, body_length, user_length
+        uint8_t intent, operation, unreplicated
+        uint64_t txn, version
+        int verdict, outcome
+        uint8_t bytes[1976]
+
     ctypedef struct kn_published:
         uint64_t generation
         kn_meta slot[2]
@@ -120,6 +133,9 @@ cdef extern from "layout.h" nogil:
         uint32_t damaged, sleepers
         uint64_t index_inode
         uint32_t crc
+        uint64_t seats_taken, submitted, serving
+        uint32_t litter
+        kn_seat seats[32]
         kn_reader readers[1024]
         kn_free_page young[16384]
         kn_free_page old[16384]
@@ -138,6 +154,10 @@ cdef extern from "atomics.h" nogil:
     void kn_store_pointer(void** at, void* value)
     uint64_t kn_add64(uint64_t* at, uint64_t value)
     void kn_or64(uint64_t* at, uint64_t bits)
+    uint64_t kn_set64(uint64_t* at, uint64_t bits)
+    uint64_t kn_clear64(uint64_t* at, uint64_t bits)
+    int kn_lowest64(uint64_t bits)
+    int kn_count64(uint64_t bits)
     uint32_t kn_add32(uint32_t* at, uint32_t value)
     void kn_fence()
     void kn_fence_loads()

@@ -61,7 +61,7 @@ cdef Coordination attach(Core* core, str directory, bytes table_id, int* index_f
         fcntl.flock(directory_fd, fcntl.LOCK_EX)
         index_fd[0] = os.open("index.kbt", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
         shared = Coordination(os.path.join(directory, "shared.shm"), index_fd[0])
-        core.shared = shared.at
+        core.shared, core.pid, core.started = shared.at, shared.pid, shared.started
         result = pager_open(&core.pager, index_fd[0], core.shared)
         if result < 0:
             raise_errno(result, directory)

@@ -24,7 +24,7 @@ from engine.log cimport frame_is_whole, is_compacted, log_blot, log_sync, op_at,
 from engine.lookahead cimport Lookahead, begin_look, end_look, has_looked, is_granted, place_of, prepare_look, wait_for_look
 from engine.posix cimport EIO, EROFS
 from engine.segments cimport list_segments
-from engine.shared cimport Coordination, lock, publish, read_published, unlock
+from engine.shared cimport Coordination, lock_writer, publish, read_published, unlock
 from engine.vfs cimport now_microseconds
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -281,7 +281,7 @@ cdef int rebuild(Core* core, str directory) except -1:
         for index, segment in enumerate(chosen):
             replayed[index].segno = segment.segno
         with nogil:
-            result = lock(&core.shared.writer, LOCK_MS)
+            result = lock_writer(core.shared, LOCK_MS)
             if result == 0:
                 result = _rebuild_locked(core, replayed, count, &index)
                 unlock(&core.shared.writer)

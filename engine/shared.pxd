@@ -6,6 +6,7 @@ from engine.layout cimport kn_meta, kn_published, kn_shared, pthread_mutex_t
 
 
 cdef int lock(pthread_mutex_t* mutex, int milliseconds) noexcept nogil
+cdef int lock_writer(kn_shared* shared, int milliseconds) noexcept nogil
 cdef bint try_lock(pthread_mutex_t* mutex) noexcept nogil
 cdef void unlock(pthread_mutex_t* mutex) noexcept nogil
 cdef void write_slot(kn_published* published, const kn_meta* meta) noexcept nogil

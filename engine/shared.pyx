@@ -31,8 +31,8 @@ import os
 from pathlib import Path
 
 from engine.layout cimport (
-    KN_IDLE, KN_INDEX_FORMAT, KN_PAGE_SIZE, KN_READERS, kn_crc32c, kn_fence, kn_fence_loads, kn_load32, kn_load64, kn_meta, kn_pause,
-    kn_published, kn_reader, kn_shared, kn_store32, kn_store64, kn_swap32, pthread_mutex_t,
+    KN_IDLE, KN_INDEX_FORMAT, KN_PAGE_SIZE, KN_READERS, KN_SEATS, kn_crc32c, kn_fence, kn_fence_loads, kn_load32, kn_load64, kn_meta, kn_pause,
+    kn_published, kn_reader, kn_seat, kn_shared, kn_store32, kn_store64, kn_swap32, pthread_mutex_t,
 )
 from engine.posix cimport (
     CLOCK_REALTIME, EBUSY, EOWNERDEAD, LOCK_UN, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, PTHREAD_MUTEX_ROBUST,
@@ -40,6 +40,7 @@ from engine.posix cimport (
     pthread_mutex_timedlock, pthread_mutex_trylock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
     pthread_mutexattr_setpshared, pthread_mutexattr_setrobust, pthread_mutexattr_t, timespec,
 )
+from engine.seats cimport end_serving, forget_seats, free_seat
 from engine.vfs cimport close_file
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -79,6 +80,18 @@ cdef int lock(pthread_mutex_t* mutex, int milliseconds) noexcept nogil:
         pthread_mutex_consistent(mutex)
         result = 0
     return -result
+
+
+cdef int lock_writer(kn_shared* shared, int milliseconds) noexcept nogil:
+    """0, or a negative errno. What the holder before, if he died, has judged is brought to an end first."""
+    cdef int result = lock(&shared.writer, milliseconds)
+    cdef kn_meta head
+    if result == 0 and shared.serving != 0:
+        read_published(&shared.head, &head)
+        if head.txn < shared.serving:
+            shared.litter = 1
+        end_serving(shared, shared.serving, head.txn >= shared.serving)
+    return result
 
 
 cdef bint try_lock(pthread_mutex_t* mutex) noexcept nogil:
@@ -214,12 +227,14 @@ cdef void release_slot(kn_shared* shared, uint32_t slot) noexcept nogil:
 
 
 def process_started(pid: int) -> int:
-    """When this process started, in clock ticks since boot; 0 when there is none. With the pid it names a process for good."""
+    """When this process started, in clock ticks since boot; 0 when there is none, or it has ended and nobody has waited for it.
+    With the pid it names a process for good."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return int(text.rpartition(")")[2].split()[19])
+    fields = text.rpartition(")")[2].split()
+    return int(fields[19]) if fields[0] not in ("Z", "X") else 0
 
 
 def _boot() -> bytes:
@@ -240,6 +255,20 @@ cdef int _init_mutex(pthread_mutex_t* mutex) except -1:
     if result != 0:
         raise OSError(result, os.strerror(result))
     return 0
+
+
+def _of_the_dead(taken: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Those (place, pid, start time) whose process is gone."""
+    dead = []
+    alive: dict[int, int] = {}
+    for index, pid, started in taken:
+        if pid == 0:
+            continue
+        if pid not in alive:
+            alive[pid] = process_started(pid)
+        if alive[pid] == 0 or (started != 0 and alive[pid] != started):
+            dead.append((index, pid, started))
+    return dead
 
 
 cdef class Coordination:
@@ -263,6 +292,8 @@ cdef class Coordination:
         if not alone:
             if self.fresh or self.at.index_inode != index.st_ino:
                 raise RootError(f"{path} is in use by a process of another container or of another version")
+            if self.at.seats_taken:     # what a dead process has left there must not happen after somebody has looked
+                self.reclaim_slots()
             return
         if not self.fresh:
             self.fresh = not self._was_closed(index)
@@ -336,6 +367,7 @@ cdef class Coordination:
         _init_mutex(&self.at.writer)
         _init_mutex(&self.at.syncer)
         self.at.syncing_txn = 0
+        forget_seats(self.at)
         for index in range(KN_READERS):
             release_slot(self.at, index)
         self.at.reader_limit = 0
@@ -381,16 +413,17 @@ cdef class Coordination:
         self.free_count += 1
 
     def reclaim_slots(self) -> int:
-        """Frees the reader slots of processes that no longer exist; returns how many.
+        """Frees the reader slots and the seats of processes that no longer exist; returns how many slots.
 
-        Under the writer mutex: if two did this at once, the slower one could free what a living reader has just taken."""
+        Under the writer mutex: if two did this at once, the slower one could free what a living process has just taken."""
         cdef kn_reader* reader
+        cdef kn_seat* seat
         cdef int index, result
-        dead = self._dead_slots()
-        if not dead:
+        dead, seats = self._dead_slots(), self._dead_seats()
+        if not dead and not seats:
             return 0
         with nogil:
-            result = lock(&self.at.writer, RECLAIM_MS)
+            result = lock_writer(self.at, RECLAIM_MS)
         if result < 0:
             return 0
         freed = 0
@@ -399,24 +432,30 @@ cdef class Coordination:
             if kn_load32(&reader.pid) == pid and kn_load64(&reader.started) == started:
                 release_slot(self.at, <uint32_t>index)
                 freed += 1
+        for index, pid, started in seats:
+            seat = &self.at.seats[index]
+            if kn_load64(&self.at.seats_taken) >> index & 1 and seat.pid == pid and seat.started == started:
+                free_seat(self.at, seat)
         unlock(&self.at.writer)
         return freed
 
     def _dead_slots(self) -> list[tuple[int, int, int]]:
         """(slot, pid, start time) of those whose process is gone; the start time is 0 if it died while it took the slot."""
         cdef uint32_t index
-        dead = []
-        alive: dict[int, int] = {}
+        taken = []
         for index in range(kn_load32(&self.at.reader_limit)):
-            pid = kn_load32(&self.at.readers[index].pid)
-            started = kn_load64(&self.at.readers[index].started)
-            if pid == 0:
-                continue
-            if pid not in alive:
-                alive[pid] = process_started(pid)
-            if alive[pid] == 0 or (started != 0 and alive[pid] != started):
-                dead.append((index, pid, started))
-        return dead
+            taken.append((index, kn_load32(&self.at.readers[index].pid), kn_load64(&self.at.readers[index].started)))
+        return _of_the_dead(taken)
+
+    def _dead_seats(self) -> list[tuple[int, int, int]]:
+        """The same of seats."""
+        cdef uint64_t bits = kn_load64(&self.at.seats_taken)
+        cdef int index
+        taken = []
+        for index in range(KN_SEATS):
+            if bits >> index & 1:
+                taken.append((index, self.at.seats[index].pid, self.at.seats[index].started))
+        return _of_the_dead(taken)
 
     def close(self) -> None:
         self._let_go()

@@ -25,9 +25,9 @@ from engine.request cimport (
     Origin, Request, request_to_advance, request_to_change_attribute, request_to_replicate, request_to_write, short_name,
 )
 from engine.shared cimport begin_read, read_published
-from engine.sync cimport core_sync
+from engine.sync cimport core_sync, core_write
 from engine.transaction cimport (
-    CONFLICT, DUPLICATE, GAP, INSERT, REMOVE, STALE_NAMES, TOO_LARGE, UPDATE, UPSERT, Batch, Intent, core_commit,
+    CONFLICT, DUPLICATE, GAP, INSERT, REMOVE, STALE_NAMES, TOO_LARGE, UPDATE, UPSERT, Batch, Intent,
 )
 from engine.vfs cimport AT_READ, failpoint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -290,9 +290,7 @@ cdef class Store:
         batch.awaited = sync and self.durable_first
         self.calls += 1
         with nogil:
-            verdict = core_commit(&self.core, &batch, LOCK_MS)
-            if batch.awaited and verdict >= 0 and verdict != STALE_NAMES and verdict != TOO_LARGE:
-                result = core_sync(&self.core, batch.txn, LOCK_MS)
+            verdict = core_write(&self.core, &batch, LOCK_MS, &result)
         self.calls -= 1
         if verdict == -EUCLEAN:
             self.fail(verdict)

@@ -3,6 +3,8 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from engine.core cimport Core
+from engine.layout cimport kn_meta
+from engine.pager cimport Txn
 
 
 cdef enum Intent:
@@ -31,6 +33,8 @@ cdef enum Verdict:              # of a commit, beside negative errnos
     DUPLICATE
     GAP
     TOO_LARGE
+    NO_ROOM                     # the frame does not fit into the segment
+    ALONE                       # to be committed by itself
 
 
 cdef struct Operation:
@@ -67,4 +71,11 @@ cdef struct Batch:
     uint64_t txn                # out: the state that must be on disk before a reply leaves
 
 
+cdef int begin_commit(Core* core, kn_meta* start) noexcept nogil
+cdef int add_frame(Core* core, Txn* txn, Batch* batch) noexcept nogil
+cdef int end_trees(Core* core, Txn* txn) noexcept nogil
+cdef void withdraw_frames(Core* core, uint32_t segno, const uint32_t* places, int count) noexcept nogil
+cdef void publish_head(Core* core, const kn_meta* meta) noexcept nogil
+cdef int roll(Core* core, kn_meta* start, size_t room) noexcept nogil
+cdef bint knows_user(Core* core, Txn* txn, const Batch* batch) noexcept nogil
 cdef int core_commit(Core* core, Batch* batch, int milliseconds) noexcept nogil

@@ -21,12 +21,12 @@ from engine.layout cimport (
     kn_locator, kn_meta, kn_op, kn_segment, kn_store32, kn_tombstone,
 )
 from engine.log cimport (
-    MAX_FRAME, SEGMENTS, has_header, is_compacted, log_activate, log_blot, log_map, log_prepare, log_start_writing, log_sync,
+    MAX_FRAME, SEGMENTS, frame_is_whole, has_header, is_compacted, log_activate, log_blot, log_map, log_prepare, log_start_writing, log_sync,
     log_write, segment_header, segment_size,
 )
 from engine.page cimport compare
 from engine.posix cimport EIO, ENOMEM, EROFS, EUCLEAN
-from engine.shared cimport lock, read_published, turn_slot, unlock, write_slot
+from engine.shared cimport lock_writer, read_published, turn_slot, unlock, write_slot
 from engine.vfs cimport (
     AT_COMPOSED, AT_HALF_WRITTEN, AT_LOCKED, AT_PUBLISHED, AT_ROLL, AT_SLOT, AT_UNLOCKED, AT_WRITTEN, failpoint,
     now_microseconds, watched,
@@ -174,6 +174,17 @@ cdef int _number_of(Core* core, Txn* txn, uint8_t kind, const uint8_t* identity,
     return append_op(core, txn, KN_USER if kind == b'U' else KN_ORIGIN, key + 1, identity_length + name_length, &fresh, 4, 0, 0)
 
 
+cdef bint knows_user(Core* core, Txn* txn, const Batch* batch) noexcept nogil:
+    """Whether the user of this batch, if it has one, has a number."""
+    cdef uint8_t key[NAME_KEY]
+    cdef const uint8_t* found
+    if batch.user_length == 0:
+        return True
+    key[0] = b'u'
+    memcpy(key + 1, batch.user, batch.user_length)
+    return tree_get(&core.pager, &txn.meta.names, key, 1 + batch.user_length, &found) > 0
+
+
 cdef int _applied_of(Core* core, Txn* txn, uint16_t origin, uint64_t* applied) noexcept nogil:
     """The last transaction of this origin that counts as applied."""
     cdef uint8_t key[3]
@@ -247,25 +258,14 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
     return 0
 
 
-cdef int _complete_trees(Core* core, Txn* txn) noexcept nogil:
-    """What was left to do when the frame was composed."""
-    cdef int result = failpoint(AT_WRITTEN)
+cdef void withdraw_frames(Core* core, uint32_t segno, const uint32_t* places, int count) noexcept nogil:
+    """Nobody may find these frames that were written, not even after a power cut: their writers are told that they failed."""
+    cdef int result = 0, index
+    for index in range(count):
+        if result == 0:
+            result = log_blot(&core.log, segno, places[index], sizeof(kn_frame))
     if result == 0:
-        result = apply_pending(core, txn)
-    if result == 0:
-        result = apply_header(txn, <const kn_frame*>core.frame)
-    if result == 0:
-        result = store_trees(core, txn)
-    if result == 0:
-        result = return_spares(txn)
-    return result
-
-
-cdef void _withdraw_frame(Core* core) noexcept nogil:
-    """Nobody may find the frame that was written, not even after a power cut: the writer is told that it failed."""
-    cdef int result = log_blot(&core.log, core.frame_segno, core.frame_start, sizeof(kn_frame))
-    if result == 0:
-        result = log_sync(&core.log, core.frame_segno, core.frame_segno)
+        result = log_sync(&core.log, segno, segno)
     if result < 0:
         kn_store32(&core.shared.poisoned, <uint32_t>-result)
 
@@ -294,10 +294,10 @@ cdef int _write_frame(Core* core, Txn* txn, bint awaited) noexcept nogil:
             result = failpoint(AT_HALF_WRITTEN)
     if result == 0:
         result = log_write(&core.log, core.frame_segno, core.frame_start + half, core.frame + half, size - half)
-    if result == 0 and awaited and txn.id - visible.txn >= core.shared.company:
+    if result == 0 and awaited and frame.seq - visible.seq >= core.shared.company:
         log_start_writing(&core.log, core.frame_segno, core.frame_start, size)
-    txn.meta.segno = core.frame_segno
-    txn.meta.log_end = core.frame_start + <uint32_t>size
+    if result == 0:
+        txn.meta.log_end = core.frame_start + <uint32_t>size
     return result
 
 
@@ -317,7 +317,7 @@ cdef int _clear_the_way(Core* core, uint32_t segno) noexcept nogil:
     return result
 
 
-cdef int _roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
+cdef int roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
     """Brings the next segment into use, large enough for a frame of `room` bytes."""
     cdef uint32_t segno = 0
     cdef uint64_t size
@@ -344,7 +344,63 @@ cdef int _roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
     return result
 
 
-cdef void _publish_head(Core* core, const kn_meta* meta) noexcept nogil:
+cdef int _sweep(Core* core, const kn_meta* head) noexcept nogil:
+    """Blots what a dead process has written behind the end of the log: several frames, of which the later ones would follow
+    on what is written now if that is as long as the first."""
+    cdef uint32_t place = head.log_end, length
+    cdef int result = 0
+    while result == 0 and frame_is_whole(&core.log, head.segno, place):
+        length = (<const kn_frame*>(core.log.base[head.segno] + place)).length
+        result = log_blot(&core.log, head.segno, place, sizeof(kn_frame))
+        place += length
+    if result == 0:
+        result = log_sync(&core.log, head.segno, head.segno)
+    if result == 0:
+        core.shared.litter = 0
+    return result
+
+
+cdef int begin_commit(Core* core, kn_meta* start) noexcept nogil:
+    """The state that the next transaction starts from, its pages and the end of its log mapped: 0, or a negative errno."""
+    cdef int result
+    failpoint(AT_LOCKED)
+    read_published(&core.shared.head, start)
+    if core.shared.poisoned:
+        return -EROFS
+    result = pager_map(&core.pager, start.next_pgno)
+    if result == 0:
+        result = roll(core, start, 0) if start.segno == 0 else log_map(&core.log, start.segno)
+    if result == 0 and core.shared.litter:
+        result = _sweep(core, start)
+    return result
+
+
+cdef int add_frame(Core* core, Txn* txn, Batch* batch) noexcept nogil:
+    """Judges the batch, writes its frame and changes the trees by it: a Verdict, NO_ROOM if the segment does not hold the
+    frame, or a negative errno. The frame is in the log if the log's end has moved."""
+    cdef int result
+    core.frame_segno, core.frame_start = txn.meta.segno, txn.meta.log_end
+    result = _compose(core, txn, batch)
+    if result == 0 and core.frame_start + core.frame_used + 16 > core.log.size[core.frame_segno]:
+        return NO_ROOM
+    if result == 0:
+        result = _write_frame(core, txn, batch.awaited)
+        if result == 0:
+            result = failpoint(AT_WRITTEN)
+        if result == 0:
+            result = apply_pending(core, txn)
+        if result == 0:
+            result = apply_header(txn, <const kn_frame*>core.frame)
+    return result
+
+
+cdef int end_trees(Core* core, Txn* txn) noexcept nogil:
+    """Makes the state whole: 0, or a negative errno."""
+    cdef int result = store_trees(core, txn)
+    return return_spares(txn) if result == 0 else result
+
+
+cdef void publish_head(Core* core, const kn_meta* meta) noexcept nogil:
     write_slot(&core.shared.head, meta)
     failpoint(AT_SLOT)
     turn_slot(&core.shared.head)
@@ -354,36 +410,26 @@ cdef void _publish_head(Core* core, const kn_meta* meta) noexcept nogil:
 cdef int _commit_locked(Core* core, Batch* batch) noexcept nogil:
     cdef kn_meta start
     cdef Txn txn
-    cdef size_t size
-    cdef int result
-    failpoint(AT_LOCKED)
-    read_published(&core.shared.head, &start)
+    cdef uint64_t size = 0
+    cdef int result = begin_commit(core, &start)
     batch.txn = start.txn
-    if core.shared.poisoned:
-        return -EROFS
-    if batch.names_generation != start.names_generation:
+    if result == 0 and batch.names_generation != start.names_generation:
         return STALE_NAMES
-    result = pager_map(&core.pager, start.next_pgno)
-    if result == 0:
-        result = _roll(core, &start, 0) if start.segno == 0 else log_map(&core.log, start.segno)
     while result == 0:
-        core.frame_segno, core.frame_start = start.segno, start.log_end
         forget_trees(core)
         txn_begin(&txn, &core.pager, &start)
-        result = _compose(core, &txn, batch)
+        result = add_frame(core, &txn, batch)
         size = core.frame_used + 16
-        if result == 0 and core.frame_start + size > core.log.size[core.frame_segno]:
+        if result == NO_ROOM:
             txn_end(&txn)
-            result = _roll(core, &start, size)
+            result = roll(core, &start, size)
             continue
         if result == 0:
-            result = _write_frame(core, &txn, batch.awaited)
-            if result == 0:
-                result = _complete_trees(core, &txn)
-                if result < 0:
-                    _withdraw_frame(core)
+            result = end_trees(core, &txn)
+        if result < 0 and txn.meta.log_end != start.log_end:
+            withdraw_frames(core, core.frame_segno, &core.frame_start, 1)
         if result == 0:
-            _publish_head(core, &txn.meta)
+            publish_head(core, &txn.meta)
             batch.txn = txn.id
             core.shared.commits += 1
             core.shared.appended += size
@@ -396,7 +442,7 @@ cdef int _commit_locked(Core* core, Batch* batch) noexcept nogil:
 cdef int core_commit(Core* core, Batch* batch, int milliseconds) noexcept nogil:
     """Applies the batch and writes its frame; nothing is durable yet. A Verdict, or a negative errno with nothing changed.
     `batch.txn` is what core_sync must be called with before a reply leaves, also when the verdict is NOTHING."""
-    cdef int result = lock(&core.shared.writer, milliseconds)
+    cdef int result = lock_writer(core.shared, milliseconds)
     if result < 0:
         return result
     result = _commit_locked(core, batch)

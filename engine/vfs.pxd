@@ -11,6 +11,7 @@ cdef enum Failpoint:
     AT_SLOT             # the head slot is written, its generation is not
     AT_PUBLISHED        # the generation is stored, the mutex still held
     AT_UNLOCKED         # the mutex was released, nothing is synced
+    AT_SUBMITTED        # a small write waits in a seat
     AT_SYNC_LOCKED      # the sync mutex was taken
     AT_YIELDED          # who gathers others for a sync gave his core away, and has it again
     AT_SYNC             # just before fdatasync of the log

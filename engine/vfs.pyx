@@ -34,8 +34,8 @@ cdef struct Setting:
 cdef Setting* settings = NULL
 
 FAILPOINT_NAMES = (
-    "locked", "composed", "half_written", "written", "slot", "published", "unlocked", "sync_locked", "yielded",
-    "sync", "synced", "visible", "read", "roll", "grow", "checkpoint", "prepared", "activated", "slot_written",
+    "locked", "composed", "half_written", "written", "slot", "published", "unlocked", "submitted", "sync_locked",
+    "yielded", "sync", "synced", "visible", "read", "roll", "grow", "checkpoint", "prepared", "activated", "slot_written",
     "gathered", "adopted", "anchored", "removed", "begun", "copied", "adopting",
 )
 

@@ -19,6 +19,11 @@ static inline void *kn_load_pointer(void *const *at) { return __atomic_load_n(at
 static inline void kn_store_pointer(void **at, void *value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
 static inline uint64_t kn_add64(uint64_t *at, uint64_t value) { return __atomic_add_fetch(at, value, __ATOMIC_ACQ_REL); }
 static inline void kn_or64(uint64_t *at, uint64_t bits) { __atomic_fetch_or(at, bits, __ATOMIC_RELAXED); }
+/* These give what was there before. */
+static inline uint64_t kn_set64(uint64_t *at, uint64_t bits) { return __atomic_fetch_or(at, bits, __ATOMIC_ACQ_REL); }
+static inline uint64_t kn_clear64(uint64_t *at, uint64_t bits) { return __atomic_fetch_and(at, ~bits, __ATOMIC_ACQ_REL); }
+static inline int kn_lowest64(uint64_t bits) { return __builtin_ctzll(bits); } /* the lowest bit set; there must be one */
+static inline int kn_count64(uint64_t bits) { return __builtin_popcountll(bits); }
 static inline uint32_t kn_add32(uint32_t *at, uint32_t value) { return __atomic_add_fetch(at, value, __ATOMIC_ACQ_REL); }
 static inline void kn_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static inline void kn_fence_loads(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }

@@ -151,6 +151,25 @@ typedef struct {
     uint64_t padding[5];
 } kn_reader;
 
+#define KN_SEATS 32
+#define KN_SEAT_ROOM 1976
+
+/* A small write that waits for whoever leads the next sync; combining.pyx tells who may do what in which state. */
+enum { KN_EMPTY = 0, KN_SUBMITTED = 1, KN_JUDGED = 2, KN_SERVED = 3 };
+
+typedef struct {
+    uint32_t state;
+    uint32_t pid; /* whose it is; its bit in `seats_taken` tells whether it is anybody's */
+    uint64_t started;
+    uint64_t names_generation;
+    uint32_t expected_segno, expected_offset;
+    uint16_t key_length, body_length, user_length;
+    uint8_t intent, operation, unreplicated, reserved[7];
+    uint64_t txn, version; /* the answer: as in Batch */
+    int32_t verdict, outcome;
+    uint8_t bytes[KN_SEAT_ROOM]; /* key, body, user */
+} __attribute__((aligned(64))) kn_seat;
+
 typedef struct {
     uint64_t generation; /* slot generation & 1 holds the latest */
     uint64_t padding[7];
@@ -190,6 +209,11 @@ typedef struct {
     uint32_t sleepers;        /* who sleeps at sync_word or queue_word, with those that died there */
     uint64_t index_inode;
     uint32_t crc; /* of everything else, set by the last process that closes the table; 0 = it is open, or was not closed */
+    uint64_t seats_taken __attribute__((aligned(64))); /* a bit for each seat */
+    uint64_t submitted; /* likewise: those whose state is KN_SUBMITTED */
+    uint64_t serving;   /* the transaction that is made of seats under the writer mutex; 0 = none */
+    uint32_t litter;    /* such a transaction was not published, and whole frames may lie behind the end of the log */
+    kn_seat seats[KN_SEATS];
     kn_reader readers[KN_READERS] __attribute__((aligned(64)));
     kn_free_page young[KN_RING], old[KN_RING];
 } kn_shared;
@@ -207,5 +231,6 @@ _Static_assert(sizeof(kn_op) == 40, "operation header");
 _Static_assert(sizeof(kn_segment) <= 128 && sizeof(kn_frame) <= 128, "what log_blot zeroes");
 _Static_assert(sizeof(kn_chain) <= KN_PAGE_SIZE, "page of a chain");
 _Static_assert(sizeof(kn_reader) == 64, "reader slot");
+_Static_assert(sizeof(kn_seat) == 2048, "seat");
 
 #endif

@@ -47,7 +47,7 @@ COMMIT_PATH = (
 )  # fmt: skip
 RARE = (
     "read", "roll", "grow", "prepared", "activated", "begun", "checkpoint", "slot_written", "copied", "gathered",
-    "adopting", "adopted", "anchored", "removed", "yielded",
+    "adopting", "adopted", "anchored", "removed", "submitted", "yielded",
 )  # fmt: skip
 HOLDING = (  # steps with a lock held
     "locked", "composed", "half_written", "written", "slot", "published", "sync_locked", "yielded", "sync", "synced",
@@ -196,6 +196,10 @@ class Writer:
     def _key(self) -> str:
         return f"{self.writer}-{self.random.randrange(40):02}" + "k" * self.random.choice([0, 0, 0, 400])
 
+    def _keys(self) -> list[str]:
+        """Often a single one: small writes of single records are committed together with those of others."""
+        return sorted({self._key() for _ in range(self.random.choice([1, 1, 1, 3]))})
+
     def _record(self, key: str) -> Row:
         choose = self.random
         record: Row = {"id": key, "writer": self.writer, "number": self.number, "value": choose.randrange(20)}
@@ -204,10 +208,12 @@ class Writer:
         return seal(record)
 
     def _request(self) -> Row:
-        kind = self.random.choice(["insert", "upsert", "upsert", "team", "team", "delete", "fresh", "drop", "count"])
+        kind = self.random.choice(
+            ["insert", "upsert", "upsert", "upsert", "team", "team", "delete", "fresh", "drop", "count"]
+        )
         request: Row = {"number": self.number, "kind": kind}
         if kind == "delete":
-            request["keys"] = sorted({self._key() for _ in range(3)})
+            request["keys"] = self._keys()
         elif kind == "drop":
             request["name"] = f"x{self.writer}_{self.random.randrange(5)}"
         elif kind == "team":
@@ -217,7 +223,7 @@ class Writer:
             record = self._record(self._key()) | {f"x{self.writer}_{self.random.randrange(5)}": self.number}
             request |= {"kind": "upsert", "records": [record]}
         elif kind != "count":
-            request["records"] = [self._record(key) for key in sorted({self._key() for _ in range(3)})]
+            request["records"] = [self._record(key) for key in self._keys()]
         return request
 
     def _do(self, request: Row) -> None:

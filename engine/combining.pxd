@@ -1,0 +1,6 @@
+"""Committing small writes of several processes together."""
+
+from engine.core cimport Core
+
+
+cdef int serve(Core* core, int milliseconds) noexcept nogil
