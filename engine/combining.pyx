@@ -103,6 +103,7 @@ cdef int _serve_group(Core* core, const kn_meta* start) noexcept nogil:
         publish_head(core, &txn.meta)
         shared.commits += group.frames
         shared.appended += group.bytes
+    shared.skips += group.count - group.frames
     end_serving(shared, txn.id if group.frames > 0 else start.txn, True)
     txn_end(&txn)
     core.frame_segno = 0

@@ -123,7 +123,7 @@ cdef extern from "layout.h" nogil:
         uint64_t synced_txn
         uint64_t checkpoint, pending_checkpoint, recovered, first
         uint32_t poisoned, reader_limit
-        uint64_t index_pages, commits, syncs
+        uint64_t index_pages, commits, syncs, skips, synced_arrivals
         uint32_t sync_word, checkpoint_page, index_failed
         uint64_t appended, checkpoint_appended, log_bytes
         uint32_t next_segno, removals

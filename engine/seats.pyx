@@ -157,7 +157,8 @@ cdef void free_seat(kn_shared* shared, kn_seat* seat) noexcept nogil:
 cdef void forget_seats(kn_shared* shared) noexcept nogil:
     """When nobody else has the table open."""
     cdef int index
+    if shared.serving != 0:
+        shared.litter = 1
     shared.seats_taken = shared.submitted = shared.serving = 0
-    shared.litter = 0
     for index in range(KN_SEATS):
-        shared.seats[index].state = KN_EMPTY
+        shared.seats[index].state, shared.seats[index].pid = KN_EMPTY, 0

@@ -40,25 +40,31 @@ from engine.posix cimport EROFS, ETIMEDOUT, sched_yield
 from engine.seats cimport count_submitted, fits_a_seat, give_seat, is_service_due, submit, take_seat, withdraw
 from engine.shared cimport lock_writer, publish, read_published, try_lock, unlock
 from engine.transaction cimport ALONE, STALE_NAMES, TOO_LARGE, Outcome, core_commit
-from engine.vfs cimport AT_SUBMITTED, AT_SYNC, AT_SYNC_LOCKED, AT_SYNCED, AT_VISIBLE, AT_YIELDED, failpoint, now_microseconds
+from engine.vfs cimport (
+    AT_SUBMITTED, AT_SYNC, AT_SYNC_LOCKED, AT_SYNCED, AT_TURNED, AT_VISIBLE, AT_YIELDED, failpoint,
+    now_microseconds,
+)
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     SPELL = 10000               # µs
     LONGEST_GATHERING = 1000    # µs
     CROWDED = 256               # syncs
-    SERVE_MS = 1000
+    SERVE_MS = 10
+    RETURN_MS = 1000
+
+
+cdef inline uint64_t _arrivals(kn_shared* shared) noexcept nogil:
+    """How many writes have been committed or answered otherwise."""
+    return shared.commits + shared.skips
 
 
 cdef uint64_t _time_to_gather(kn_shared* shared, uint64_t since) noexcept nogil:
-    """How many µs the others still have to come, since when somebody waits: none when as many have committed as last time."""
-    cdef kn_meta head, visible
+    """How many µs the others still have to come, since when somebody waits: none when as many have written as last time."""
     cdef uint64_t patience, waited
     if shared.company < 2:
         return 0
-    read_published(&shared.visible, &visible)
-    read_published(&shared.head, &head)
-    if head.seq - visible.seq + <uint64_t>count_submitted(shared) >= shared.company:
+    if _arrivals(shared) - shared.synced_arrivals + <uint64_t>count_submitted(shared) >= shared.company:
         return 0
     patience = min(4 * shared.sync_took, <uint32_t>LONGEST_GATHERING)
     waited = now_microseconds() - since
@@ -83,12 +89,11 @@ cdef void _gather(Core* core) noexcept nogil:
             return
 
 
-cdef void _remember(kn_shared* shared, uint64_t before, uint64_t covered, uint64_t began) noexcept nogil:
-    """The company that the next sync will wait for."""
-    cdef kn_meta head
-    read_published(&shared.head, &head)
-    shared.company = <uint32_t>max(covered - before, head.seq - covered + <uint64_t>count_submitted(shared) + 1)
-    shared.sync_took = <uint32_t>(now_microseconds() - began)
+cdef void _remember(kn_shared* shared, uint64_t covered) noexcept nogil:
+    """The company that the next sync will wait for: as many as this one has covered, or came while it ran."""
+    cdef uint64_t came = _arrivals(shared) - covered + <uint64_t>count_submitted(shared)
+    shared.company = <uint32_t>max(covered - shared.synced_arrivals, came + 1)
+    shared.synced_arrivals = covered
 
 
 cdef bint _has_sleepers(kn_shared* shared) noexcept nogil:
@@ -96,12 +101,19 @@ cdef bint _has_sleepers(kn_shared* shared) noexcept nogil:
     return kn_load32(&shared.sleepers) > 0
 
 
+cdef void _ring(Core* core) noexcept nogil:
+    if core.doorbell != NULL:
+        kn_add32(&core.doorbell.word, 1)
+        if kn_load32(&core.doorbell.waiters):
+            kn_futex_wake(&core.doorbell.word)
+
+
 cdef int _sync_locked(Core* core) noexcept nogil:
     """Makes everything that is in head durable and then visible."""
     cdef kn_shared* shared = core.shared
     cdef kn_meta candidate, visible
-    cdef uint64_t began
-    cdef int result
+    cdef uint64_t began, arrivals
+    cdef int result = 0
     failpoint(AT_SYNC_LOCKED)
     if shared.poisoned:
         return -EROFS
@@ -109,30 +121,31 @@ cdef int _sync_locked(Core* core) noexcept nogil:
     _gather(core)
     if is_service_due(shared):
         serve(core, SERVE_MS)       # who cannot be served waits for the next one
+    arrivals = _arrivals(shared)
     read_published(&shared.head, &candidate)
     began = now_microseconds()
     kn_store64(&shared.syncing_txn, candidate.txn)
     kn_add32(&shared.queue_word, 1)
     if _has_sleepers(shared):
         kn_futex_requeue(&shared.queue_word, &shared.sync_word)
-    if candidate.txn == visible.txn:
-        return 0
-    result = failpoint(AT_SYNC)
-    if result == 0 and candidate.segno > 0:
-        result = log_sync(&core.log, visible.segno if visible.segno else 1, candidate.segno)
-    if result < 0:
-        kn_store32(&shared.poisoned, <uint32_t>-result)
-        kn_store64(&shared.syncing_txn, 0)
-        return -EROFS
-    failpoint(AT_SYNCED)
-    _remember(shared, visible.seq, candidate.seq, began)
-    publish(&shared.visible, &candidate)
-    kn_store64(&shared.synced_txn, candidate.txn)
-    shared.syncs += 1
-    if core.doorbell != NULL:
-        kn_add32(&core.doorbell.word, 1)
-        if kn_load32(&core.doorbell.waiters):
-            kn_futex_wake(&core.doorbell.word)
+    if candidate.txn != visible.txn:
+        result = failpoint(AT_SYNC)
+        if result == 0 and candidate.segno > 0:
+            result = log_sync(&core.log, visible.segno if visible.segno else 1, candidate.segno)
+        if result < 0:
+            kn_store32(&shared.poisoned, <uint32_t>-result)
+        if shared.poisoned:         # perhaps by who served: a sync that follows one that failed may lie
+            kn_store64(&shared.syncing_txn, 0)
+            return -EROFS
+        failpoint(AT_SYNCED)
+        shared.sync_took = <uint32_t>(now_microseconds() - began)
+        publish(&shared.visible, &candidate)
+        shared.syncs += 1
+        failpoint(AT_TURNED)
+    _remember(shared, arrivals)
+    if kn_load64(&shared.synced_txn) != candidate.txn:      # also when a leader died before he could say so
+        kn_store64(&shared.synced_txn, candidate.txn)
+        _ring(core)
     failpoint(AT_VISIBLE)
     return 0
 
@@ -203,14 +216,16 @@ cdef int core_sync(Core* core, uint64_t txn, int milliseconds) noexcept nogil:
     return _wait(core, NULL, txn, milliseconds)
 
 
-cdef bint _is_mine_again(kn_shared* shared, kn_seat* seat) noexcept nogil:
-    """Whether the owner, who gives up, has the seat for himself. While somebody serves he has to wait for that."""
+cdef void _give_up(kn_shared* shared, kn_seat* seat) noexcept nogil:
+    """Gives a seat back that may be without an answer. While somebody serves, its owner has to wait for that; if that takes too
+    long, it is marked as that of a dead process."""
+    cdef bint locked = lock_writer(shared, RETURN_MS) == 0
     if kn_load32(&seat.state) == KN_SERVED or withdraw(shared, seat):
-        return True
-    if lock_writer(shared, SERVE_MS) < 0:
-        return False
-    unlock(&shared.writer)
-    return kn_load32(&seat.state) == KN_SERVED or withdraw(shared, seat)
+        give_seat(shared, seat)
+    else:
+        kn_store64(&seat.started, 1)
+    if locked:
+        unlock(&shared.writer)
 
 
 cdef int _submit(Core* core, Batch* batch, int milliseconds) noexcept nogil:
@@ -225,11 +240,11 @@ cdef int _submit(Core* core, Batch* batch, int milliseconds) noexcept nogil:
     failpoint(AT_SUBMITTED)
     result = _wait(core, seat, 0, milliseconds)
     if result < 0:
-        if _is_mine_again(shared, seat):
-            give_seat(shared, seat)
+        _give_up(shared, seat)
         return result
     result = seat.verdict
-    batch.operations.outcome, batch.version = <Outcome>seat.outcome, seat.version
+    if result != ALONE:
+        batch.operations.outcome, batch.version = <Outcome>seat.outcome, seat.version
     give_seat(shared, seat)
     return result
 

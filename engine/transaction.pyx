@@ -17,7 +17,7 @@ from engine.pager cimport Txn, pager_map, return_spares, txn_begin, txn_end
 from engine.core cimport Core, big16, big32, locate
 from engine.frame cimport append_op, apply_pending, compose_delete, compose_put, compose_superseded, make_frame_room
 from engine.layout cimport (
-    KN_ATTRIBUTE, KN_DROP_ATTRIBUTE, KN_MARK, KN_ORIGIN, KN_SEGMENT_HEADER, KN_USER, kn_add32, kn_add64, kn_crc32c, kn_frame,
+    KN_ATTRIBUTE, KN_DROP_ATTRIBUTE, KN_MARK, KN_ORIGIN, KN_SEATS, KN_SEGMENT_HEADER, KN_USER, kn_add32, kn_add64, kn_crc32c, kn_frame,
     kn_locator, kn_meta, kn_op, kn_segment, kn_store32, kn_tombstone,
 )
 from engine.log cimport (
@@ -259,11 +259,12 @@ cdef int _compose(Core* core, Txn* txn, Batch* batch) noexcept nogil:
 
 
 cdef void withdraw_frames(Core* core, uint32_t segno, const uint32_t* places, int count) noexcept nogil:
-    """Nobody may find these frames that were written, not even after a power cut: their writers are told that they failed."""
+    """Nobody may find these frames, not even after a power cut. The last one goes first: should this process die over it, those
+    that are left follow on each other from the end of the log on."""
     cdef int result = 0, index
     for index in range(count):
         if result == 0:
-            result = log_blot(&core.log, segno, places[index], sizeof(kn_frame))
+            result = log_blot(&core.log, segno, places[count - 1 - index], sizeof(kn_frame))
     if result == 0:
         result = log_sync(&core.log, segno, segno)
     if result < 0:
@@ -344,20 +345,18 @@ cdef int roll(Core* core, kn_meta* start, size_t room) noexcept nogil:
     return result
 
 
-cdef int _sweep(Core* core, const kn_meta* head) noexcept nogil:
-    """Blots what a dead process has written behind the end of the log: several frames, of which the later ones would follow
-    on what is written now if that is as long as the first."""
-    cdef uint32_t place = head.log_end, length
-    cdef int result = 0
-    while result == 0 and frame_is_whole(&core.log, head.segno, place):
-        length = (<const kn_frame*>(core.log.base[head.segno] + place)).length
-        result = log_blot(&core.log, head.segno, place, sizeof(kn_frame))
-        place += length
-    if result == 0:
-        result = log_sync(&core.log, head.segno, head.segno)
-    if result == 0:
-        core.shared.litter = 0
-    return result
+cdef void _sweep(Core* core, const kn_meta* head) noexcept nogil:
+    """Withdraws what a process that died has written behind the end of the log: several frames, of which the later ones would
+    follow on what is written now if that is as long as the first."""
+    cdef uint32_t places[KN_SEATS]
+    cdef uint32_t place = head.log_end
+    cdef int count = 0
+    while count < KN_SEATS and frame_is_whole(&core.log, head.segno, place):
+        places[count] = place
+        count += 1
+        place += (<const kn_frame*>(core.log.base[head.segno] + place)).length
+    withdraw_frames(core, head.segno, places, count)
+    core.shared.litter = 0
 
 
 cdef int begin_commit(Core* core, kn_meta* start) noexcept nogil:
@@ -371,7 +370,8 @@ cdef int begin_commit(Core* core, kn_meta* start) noexcept nogil:
     if result == 0:
         result = roll(core, start, 0) if start.segno == 0 else log_map(&core.log, start.segno)
     if result == 0 and core.shared.litter:
-        result = _sweep(core, start)
+        _sweep(core, start)
+        return -EROFS if core.shared.poisoned else 0
     return result
 
 

@@ -16,6 +16,7 @@ cdef enum Failpoint:
     AT_YIELDED          # who gathers others for a sync gave his core away, and has it again
     AT_SYNC             # just before fdatasync of the log
     AT_SYNCED           # after fdatasync, nothing is visible
+    AT_TURNED           # visible, and who waits for it cannot tell yet
     AT_VISIBLE          # visible, sync mutex still held
     AT_READ             # a reader registered its snapshot
     AT_ROLL             # a new log segment is about to be used

@@ -35,7 +35,7 @@ cdef Setting* settings = NULL
 
 FAILPOINT_NAMES = (
     "locked", "composed", "half_written", "written", "slot", "published", "unlocked", "submitted", "sync_locked",
-    "yielded", "sync", "synced", "visible", "read", "roll", "grow", "checkpoint", "prepared", "activated", "slot_written",
+    "yielded", "sync", "synced", "turned", "visible", "read", "roll", "grow", "checkpoint", "prepared", "activated", "slot_written",
     "gathered", "adopted", "anchored", "removed", "begun", "copied", "adopting",
 )
 

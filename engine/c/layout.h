@@ -191,7 +191,8 @@ typedef struct {
     uint32_t poisoned;     /* errno of the fdatasync that failed; the table is read-only */
     uint32_t reader_limit; /* slots ever used: scans stop there */
     uint64_t index_pages;  /* pages allocated in index.kbt */
-    uint64_t commits, syncs; /* counters */
+    uint64_t commits, syncs, skips; /* counters; of writes in seats that were no commits */
+    uint64_t synced_arrivals;       /* commits and skips that the last sync has covered */
     uint32_t sync_word;      /* futex of those whose transactions the running sync covers: moves when it has ended */
     uint32_t checkpoint_page; /* which of the two slots holds it */
     uint32_t index_failed;    /* errno of the sync of index.kbt that failed: no more checkpoints */
@@ -201,7 +202,7 @@ typedef struct {
     uint32_t removals;        /* moves when segments were unlinked */
     uint64_t syncing_txn;     /* last transaction that the running sync, or the latest, covers */
     uint32_t queue_word;      /* futex of those who wait for the next sync: moves when one begins and when one has ended */
-    uint32_t company;         /* commits that the last sync covered, or one more than came while it ran */
+    uint32_t company;         /* writes that the last sync covered, or one more than came while it ran */
     uint32_t sync_took;       /* µs that it took */
     uint32_t crowded;         /* so many syncs are to come before a leader gives his core away again */
     uint64_t sealed;          /* pages of states up to this one have checksums */

@@ -43,7 +43,7 @@ KILLS_PER_TABLE = 25
 DEADLINE = 30.0  # seconds without any progress: somebody hangs
 COMMIT_PATH = (
     "locked", "composed", "half_written", "written", "slot", "published", "unlocked", "sync_locked", "sync", "synced",
-    "visible",
+    "turned", "visible",
 )  # fmt: skip
 RARE = (
     "read", "roll", "grow", "prepared", "activated", "begun", "checkpoint", "slot_written", "copied", "gathered",
@@ -51,7 +51,7 @@ RARE = (
 )  # fmt: skip
 HOLDING = (  # steps with a lock held
     "locked", "composed", "half_written", "written", "slot", "published", "sync_locked", "yielded", "sync", "synced",
-    "visible", "roll", "prepared", "activated", "adopting", "adopted",
+    "turned", "visible", "roll", "prepared", "activated", "adopting", "adopted",
 )  # fmt: skip
 
 Row = dict[str, Any]
