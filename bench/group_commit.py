@@ -1,7 +1,8 @@
 """How many durable commits writers on one table can reach: a model of engine/sync.pyx, `python -m bench.group_commit`.
 
-Writers prepare a commit, take the writer mutex, apply the commit, and wait until a sync covers it. All of that takes
-turns on the cores; only the disk itself does not. The costs are those of the 2-core development machine (µs).
+Seats are not in it: writers commit by themselves. They prepare a commit, take the writer mutex, apply the commit, and
+wait until a sync covers it. All of that takes turns on the cores; only the disk itself does not. The costs are those of
+the 2-core development machine (µs).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The coordination file of a table, `shared.shm`: what processes that have the table open tell each other.
 
-It holds two robust, process-shared mutexes (writer and syncer), two published states of the table and a slot per open
-snapshot. Nothing in it outlives the kernel: after a reboot, or when the directory was copied, it is made anew and the
+It holds two robust, process-shared mutexes (writer and syncer), two published states of the table, a slot per open
+snapshot, and seats for small writes. Nothing in it outlives the kernel: after a reboot, or when the directory was copied, it is made anew and the
 table is recovered from its log.
 
 Publication. A state (kn_meta) is published by writing it into the slot that is not current and then storing the
@@ -12,7 +12,8 @@ generation has not moved; else it tries again. A writer that wants to reuse page
 scans the reader slots. So either the writer sees the slot, or the reader sees the newer generation and retries.
 
 Locks. A process that dies with a mutex leaves it to the next locker (EOWNERDEAD), who may simply go on: whatever the dead
-one did lies past `head` and is not reachable from it.
+one did lies past `head` and is not reachable from it. Only what he did for others, who wait in seats (seats.pyx), is brought
+to an end by the next one who gets the writer mutex (`lock_writer`).
 
 Opening. Each process holds a shared flock on the file for as long as it has the table open. Whoever gets it exclusively is
 alone, and only he may throw the contents away. Opens and closes of one table are serialised by a flock on its directory
