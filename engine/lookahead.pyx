@@ -21,7 +21,7 @@ from engine.layout cimport (
     KN_DELETE, KN_IDLE, KN_PUT, KN_SEGMENT_HEADER, KN_SUPERSEDED, kn_add32, kn_frame, kn_futex_wait, kn_futex_wake,
     kn_load32, kn_load64, kn_locator, kn_meta, kn_op, kn_page, kn_store32, kn_store64, kn_tree,
 )
-from engine.log cimport frame_is_whole, log_map, log_will_need, op_at
+from engine.log cimport frame_is_whole, log_map, log_will_need
 from engine.page cimport cell_at, child_of
 from engine.pager cimport pager_will_need, read_page
 from engine.posix cimport pthread_create, pthread_join

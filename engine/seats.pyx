@@ -19,8 +19,8 @@ from engine.layout cimport (
     KN_EMPTY, KN_JUDGED, KN_SEATS, KN_SEAT_ROOM, KN_SERVED, KN_SUBMITTED, kn_clear64, kn_count64, kn_load32, kn_load64, kn_lowest64,
     kn_set64, kn_store32, kn_store64, kn_swap32,
 )
-from engine.transaction cimport INSERT, REMOVE, UPDATE, UPSERT, Intent, Outcome
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from engine.transaction cimport INSERT, REMOVE, UPDATE, UPSERT, Intent
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 

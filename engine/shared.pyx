@@ -1,8 +1,8 @@
 """The coordination file of a table, `shared.shm`: what processes that have the table open tell each other.
 
 It holds two robust, process-shared mutexes (writer and syncer), two published states of the table, a slot per open
-snapshot, and seats for small writes. Nothing in it outlives the kernel: after a reboot, or when the directory was copied, it is made anew and the
-table is recovered from its log.
+snapshot, and seats for small writes. Nothing in it outlives the kernel: after a reboot, or when the directory was copied, it
+is made anew and the table is recovered from its log.
 
 Publication. A state (kn_meta) is published by writing it into the slot that is not current and then storing the
 generation. `head` is what has been applied; `visible` is what is also on disk, and what readers use.

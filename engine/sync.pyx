@@ -8,7 +8,7 @@ The others sleep, in one of two places:
     queue_word   those who came later; one of them is woken when it has ended, to lead the next sync for all of them
 
 A leader moves everybody from the queue to `sync_word` when he begins, since what they wait for was in head before they
-slept. So in the steady state each of them sleeps and is woken once per commit. The next leader is woken before those who
+slept, or he has served it. So in the steady state each of them sleeps and is woken once per commit. The next leader is woken before those who
 are done: the disk is what everybody waits for.
 
 Writers that were woken together commit again one soon after the other, and one sync can serve all of them instead of two.
@@ -130,11 +130,11 @@ cdef int _sync_locked(Core* core) noexcept nogil:
         kn_futex_requeue(&shared.queue_word, &shared.sync_word)
     if candidate.txn != visible.txn:
         result = failpoint(AT_SYNC)
-        if result == 0 and candidate.segno > 0:
+        if result == 0 and candidate.segno > 0 and not shared.poisoned:
             result = log_sync(&core.log, visible.segno if visible.segno else 1, candidate.segno)
         if result < 0:
             kn_store32(&shared.poisoned, <uint32_t>-result)
-        if shared.poisoned:         # perhaps by who served: a sync that follows one that failed may lie
+        if shared.poisoned:         # perhaps by who served
             kn_store64(&shared.syncing_txn, 0)
             return -EROFS
         failpoint(AT_SYNCED)

@@ -154,7 +154,7 @@ typedef struct {
 #define KN_SEATS 32
 #define KN_SEAT_ROOM 1976
 
-/* A small write that waits for whoever leads the next sync; combining.pyx tells who may do what in which state. */
+/* A small write that waits for whoever leads the next sync; seats.pyx tells who may do what in which state. */
 enum { KN_EMPTY = 0, KN_SUBMITTED = 1, KN_JUDGED = 2, KN_SERVED = 3 };
 
 typedef struct {
